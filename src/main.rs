@@ -1,0 +1,3 @@
+//! The command line of transient: a small consumer of `transient-core`.
+
+fn main() {}

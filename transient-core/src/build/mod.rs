@@ -1,0 +1,69 @@
+//! Carrying out an Imagefile.
+
+mod plan;
+
+use std::path::PathBuf;
+
+pub use plan::{Plan, Step};
+
+use crate::builder::VmOptions;
+use crate::image::Image;
+use crate::{CancelToken, Error, Event, ImageName, Store};
+
+/// What to build, and how.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct BuildOptions {
+    /// The build directory: where sources of COPY and ADD are looked for.
+    pub directory: PathBuf,
+    /// The name of the new image.
+    pub name: ImageName,
+    /// The Imagefile; `None` is `Imagefile` in the build directory.
+    pub file: Option<PathBuf>,
+    /// Whether the image goes into the build directory, as `NAME.qcow2`, and not into the backend.
+    pub local: bool,
+    /// How the builder VM is run.
+    pub vm: VmOptions,
+    /// What INSPECT talks to; without it, INSPECT is an error.
+    pub terminal: Option<Terminal>,
+}
+
+impl BuildOptions {
+    /// Returns the options for a build with all defaults.
+    pub fn new(directory: impl Into<PathBuf>, name: ImageName) -> Self {
+        Self {
+            directory: directory.into(),
+            name,
+            file: None,
+            local: false,
+            vm: VmOptions::default(),
+            terminal: None,
+        }
+    }
+}
+
+/// A terminal that is handed to the library for INSPECT. It is set to raw mode while the shell runs.
+#[derive(Debug)]
+pub struct Terminal {
+    /// Where keys are read from; must be a terminal.
+    pub input: std::os::fd::OwnedFd,
+    /// Where the shell's output goes.
+    pub output: std::os::fd::OwnedFd,
+    /// The value of `TERM`, for example `xterm-256color`.
+    pub term: String,
+}
+
+/// Builds an image. `listener` is called on the calling thread.
+///
+/// # Errors
+///
+/// Whatever can go wrong; see [`crate::ErrorKind`]. The store is then as it was.
+pub fn build(
+    store: &Store,
+    options: &BuildOptions,
+    listener: &mut dyn FnMut(Event),
+    cancel: &CancelToken,
+) -> Result<Image, Error> {
+    let _ = (store, options, listener, cancel);
+    Err(Error::new(crate::ErrorKind::Internal, "not written yet"))
+}

@@ -1,0 +1,1 @@
+//! Reading the headers of disk images natively, without QEMU.

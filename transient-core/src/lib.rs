@@ -1,0 +1,46 @@
+//! Builds, lists and removes virtual machine disk images.
+//!
+//! An Imagefile is carried out in a small builder VM under QEMU, without root; what comes out is a standalone
+//! qcow2 image in a [`Store`]. All calls block; they may be made from any thread, also from within an async
+//! runtime, and long ones take an event listener and a [`CancelToken`].
+//!
+//! ```no_run
+//! use transient_core::{BuildOptions, CancelToken, ImageName, Locations, Store, build};
+//!
+//! let store = Store::new(Locations::from_env()?);
+//! let options = BuildOptions::new("my-image", ImageName::new("example")?);
+//! let image = build(&store, &options, &mut |event| println!("{event:?}"), &CancelToken::new())?;
+//! println!("{}", image.path.display());
+//! for image in store.images()?.images {
+//!     println!("{} {}", image.name, image.virtual_size);
+//! }
+//! # Ok::<(), transient_core::Error>(())
+//! ```
+//!
+//! The library prints nothing, installs no signal handler and reads the environment only in
+//! [`Locations::from_env`]; it logs through `tracing`.
+
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+mod build;
+mod builder;
+mod cancel;
+mod error;
+mod event;
+pub mod image;
+pub mod imagefile;
+mod locations;
+mod qemu;
+mod source;
+mod store;
+
+pub use build::{BuildOptions, Plan, Step, Terminal, build};
+pub use builder::{Accelerator, Network, VmOptions, appliance};
+pub use cancel::CancelToken;
+pub use error::{Error, ErrorKind, Location};
+pub use event::{Event, Stream};
+pub use image::{Image, ImageName, ImageSpec};
+pub use imagefile::Imagefile;
+pub use locations::Locations;
+pub use store::{Listing, Store};

@@ -1,0 +1,82 @@
+//! Where things are on the host. The only module that reads the environment.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, ErrorKind};
+
+/// The folders and programs that the library works with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Locations {
+    /// The backend: one read-only qcow2 file an image.
+    pub backend: PathBuf,
+    /// The VM store: one folder a VM.
+    pub vmstore: PathBuf,
+    /// What may be thrown away and made again.
+    pub cache: PathBuf,
+    /// Folders that may hold an appliance, the first that does is used.
+    pub appliances: Vec<PathBuf>,
+}
+
+impl Locations {
+    /// Returns locations with everything below one folder, and no appliance but those added.
+    pub fn below(folder: impl AsRef<Path>) -> Self {
+        let folder = folder.as_ref();
+        Self {
+            backend: folder.join("backend"),
+            vmstore: folder.join("vmstore"),
+            cache: folder.join("cache"),
+            appliances: Vec::new(),
+        }
+    }
+
+    /// Returns the locations that the environment names: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`,
+    /// `TRANSIENT_CACHE`, `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] when a location is not named and there is no `HOME` either.
+    pub fn from_env() -> Result<Self, Error> {
+        let data = || xdg("XDG_DATA_HOME", ".local/share").map(|home| home.join("transient"));
+        let or = |name, default: &dyn Fn() -> Result<PathBuf, Error>| match path(name) {
+            Some(path) => Ok(path),
+            None => default(),
+        };
+        Ok(Self {
+            backend: or("TRANSIENT_BACKEND", &|| Ok(data()?.join("backend")))?,
+            vmstore: or("TRANSIENT_VMSTORE", &|| Ok(data()?.join("vmstore")))?,
+            cache: or("TRANSIENT_CACHE", &|| Ok(xdg("XDG_CACHE_HOME", ".cache")?.join("transient")))?,
+            appliances: appliances(),
+        })
+    }
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn xdg(name: &str, below_home: &str) -> Result<PathBuf, Error> {
+    // The XDG base directory specification says that a relative path there is to be ignored.
+    if let Some(home) = path(name).filter(|path| path.is_absolute()) {
+        return Ok(home);
+    }
+    path("HOME").map(|home| home.join(below_home)).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, format!("neither {name} nor HOME is set"))
+            .hint("set HOME, or name the locations with --image-backend and --vmstore")
+    })
+}
+
+/// An explicit appliance is the only one; else those of the installation and of a source checkout.
+fn appliances() -> Vec<PathBuf> {
+    if let Some(explicit) = path("TRANSIENT_APPLIANCE") {
+        return vec![explicit];
+    }
+    let Ok(program) = env::current_exe() else { return Vec::new() };
+    let installed = program.parent().and_then(Path::parent).map(|prefix| prefix.join("lib/transient/appliance"));
+    let checkout = program
+        .ancestors()
+        .find(|folder| folder.file_name().is_some_and(|name| name == "target"))
+        .map(|target| target.join("appliance"));
+    installed.into_iter().chain(checkout).collect()
+}

@@ -1,0 +1,1 @@
+//! One QEMU process: command line, QMP, life and death.
