@@ -1,3 +1,64 @@
-//! PID 1 of the builder VM.
+//! The program that runs in the builder VM. As PID 1 it boots the guest and serves the host; the other
+//! forms are child processes of that one, so that no failure of an operation can end the guest.
 
-fn main() {}
+mod boot;
+mod child;
+mod network;
+mod operations;
+mod port;
+mod server;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use transient_guest::protocol::{EXIT_NOT_STARTED, FailureCause, Reply, Request};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let form = arguments.next();
+    match form.as_deref().and_then(|form| form.to_str()) {
+        Some("operate") => operate(arguments.next()),
+        Some("run") => {
+            let command = arguments.next().unwrap_or_default();
+            operations::run_command(&command)
+        }
+        Some("inspect") => inspect(),
+        Some("container") => operations::container_init(arguments.collect()),
+        _ if std::process::id() == 1 => boot::boot(),
+        _ => {
+            eprintln!("this program only runs in transient's builder VM");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carries out the request that comes over standard input.
+fn operate(data_port: Option<OsString>) -> ExitCode {
+    let mut answer = |reply: Reply| {
+        let mut line = serde_json::to_vec(&reply).unwrap_or_default();
+        line.push(b'\n');
+        // The host being gone is noticed by the agent; there is nobody to tell it here.
+        let _ = std::io::stdout().write_all(&line);
+    };
+    match serde_json::from_reader::<_, Request>(std::io::stdin()) {
+        Ok(request) => operations::operate(request, data_port.as_deref().map(AsRef::as_ref), &mut answer),
+        Err(error) => answer(Reply::Failed {
+            message: format!("the request cannot be read: {error}"),
+            output: String::new(),
+            cause: FailureCause::Other,
+        }),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs a shell on the terminal that is standard input, which becomes the controlling one.
+fn inspect() -> ExitCode {
+    let controlling =
+        rustix::process::setsid().and_then(|_| rustix::process::ioctl_tiocsctty(std::io::stdin()));
+    if let Err(error) = controlling {
+        eprintln!("cannot take the terminal: {error}");
+        return ExitCode::from(u8::try_from(EXIT_NOT_STARTED).unwrap_or(1));
+    }
+    operations::inspect()
+}
