@@ -29,6 +29,16 @@ impl CancelToken {
         self.0.is_cancelled()
     }
 
+    /// Returns a token that is cancelled with this one, and can be cancelled alone.
+    pub(crate) fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
+    /// Returns a guard that cancels when it is dropped.
+    pub(crate) fn drop_guard(self) -> tokio_util::sync::DropGuard {
+        self.0.drop_guard()
+    }
+
     /// Waits until the token is cancelled.
     pub(crate) async fn cancelled(&self) {
         self.0.cancelled().await;

@@ -166,17 +166,17 @@ pub(crate) fn resize(terminal: impl AsFd, columns: u32, rows: u32) {
 fn nonblocking(descriptor: OwnedFd) -> std::io::Result<AsyncFd<File>> {
     let flags = rustix::fs::fcntl_getfl(&descriptor)?;
     rustix::fs::fcntl_setfl(&descriptor, flags | rustix::fs::OFlags::NONBLOCK)?;
-    AsyncFd::register(File::from(descriptor))
+    crate::sys::watch(File::from(descriptor))
 }
 
 /// Waits for a child through a pidfd, so that no other child's status is taken.
 async fn ended(mut child: Child) -> u32 {
     WAITED_FOR.fetch_add(1, Ordering::Relaxed);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let watched = pid.map(|pid| {
-        pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(std::io::Error::from).and_then(AsyncFd::register)
-    });
-    if let Some(Ok(watched)) = &watched {
+    let watched = pid
+        .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).ok())
+        .and_then(|pidfd| crate::sys::watch(File::from(pidfd)).ok());
+    if let Some(watched) = &watched {
         let _ = watched.readable().await;
     }
     let status = child.wait();

@@ -1,12 +1,15 @@
 //! The program that runs in the builder VM. As PID 1 it boots the guest and serves the host; the other
 //! forms are child processes of that one, so that no failure of an operation can end the guest.
 
+#![deny(unsafe_code)]
+
 mod boot;
 mod child;
 mod network;
 mod operations;
 mod port;
 mod server;
+mod sys;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -48,7 +48,7 @@ impl Port {
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(Self(AsyncFd::register(file)?))
+        crate::sys::watch(file).map(Self)
     }
 }
 

@@ -1,14 +1,21 @@
 //! Carrying out an Imagefile.
 
+mod archive;
+mod context;
+mod copy;
 mod plan;
+mod run;
+mod transfer;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 pub use plan::{Plan, Step};
 
 use crate::builder::VmOptions;
 use crate::image::Image;
-use crate::{CancelToken, Error, Event, ImageName, Store};
+use crate::event::Reporter;
+use crate::{CancelToken, Error, ErrorKind, Event, ImageName, Store};
 
 /// What to build, and how.
 #[derive(Debug)]
@@ -64,6 +71,24 @@ pub fn build(
     listener: &mut dyn FnMut(Event),
     cancel: &CancelToken,
 ) -> Result<Image, Error> {
-    let _ = (store, options, listener, cancel);
-    Err(Error::new(crate::ErrorKind::Internal, "not written yet"))
+    let started = Instant::now();
+    let (reporter, events) = Reporter::channel();
+    // A listener that panics ends the build too.
+    let cancel = cancel.child();
+    let on_panic = cancel.clone().drop_guard();
+    let image = std::thread::scope(|scope| {
+        // A thread of its own: the caller's may be inside somebody's async runtime, and QEMU lives no longer
+        // than the thread that started it.
+        let worker = std::thread::Builder::new()
+            .name("transient-build".to_owned())
+            .spawn_scoped(scope, move || run::run(store, options, reporter, &cancel))
+            .map_err(|error| Error::io("cannot start a thread", error))?;
+        while let Ok(event) = events.recv_blocking() {
+            listener(event);
+        }
+        worker.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the build stopped by a fault of the library")))
+    })?;
+    on_panic.disarm();
+    listener(Event::BuildFinished { image: image.clone(), elapsed: started.elapsed() });
+    Ok(image)
 }

@@ -1,8 +1,19 @@
 //! The builder VM.
 
+mod accelerator;
 pub mod appliance;
+mod bulk;
+mod resources;
+mod session;
+mod terminal;
+mod vm;
 
 use std::path::PathBuf;
+
+pub(crate) use bulk::FrameWriter;
+pub(crate) use terminal::check as check_terminal;
+use vm::failure_kind;
+pub(crate) use vm::{Boot, Builder};
 
 /// How the builder VM is run.
 #[derive(Debug, Clone, PartialEq, Eq)]

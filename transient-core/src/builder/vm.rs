@@ -1,0 +1,260 @@
+//! A builder VM that runs: booted on a disk, taking operations.
+
+use std::io;
+use std::net::Shutdown;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::task::TaskTracker;
+use transient_guest::protocol::{FailureCause, Placement, Request};
+
+use super::accelerator::{self, Choice};
+use super::appliance::Appliance;
+use super::bulk::FrameWriter;
+use super::session::{Session, lost};
+use super::{Network, VmOptions, resources, terminal};
+use crate::build::Terminal;
+use crate::event::{Event, Reporter, Stream};
+use crate::qemu::{Accelerated, Configuration, Disk, Machine, Monitor};
+use crate::{Error, ErrorKind};
+
+const QMP_TIMEOUT: Duration = Duration::from_secs(10);
+const SSH_TIMEOUT: Duration = Duration::from_secs(90);
+/// A guest boots and answers this much slower when its instructions are emulated.
+const TCG_SCALE: u32 = 3;
+/// A guest boots under KVM in well under a second; where KVM hangs it never does.
+const KVM_TRIAL: Duration = Duration::from_secs(5);
+/// The same for somebody who insists on KVM.
+const KVM_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A booted builder VM.
+pub(crate) struct Builder {
+    machine: Machine,
+    monitor: Monitor,
+    session: Session,
+    data: Arc<std::os::unix::net::UnixStream>,
+    memory: u64,
+    reporter: Reporter,
+}
+
+/// What every attempt to boot needs.
+pub(crate) struct Boot<'a> {
+    pub(crate) options: &'a VmOptions,
+    pub(crate) appliance: &'a Appliance,
+    pub(crate) disk: &'a Path,
+    /// Where verdicts are remembered.
+    pub(crate) cache: &'a Path,
+    pub(crate) reporter: &'a Reporter,
+    /// Ends only after every QEMU has.
+    pub(crate) processes: &'a TaskTracker,
+}
+
+impl Boot<'_> {
+    /// Boots, with KVM where it works.
+    pub(crate) async fn start(&self) -> Result<Builder, Error> {
+        match accelerator::choose(self.options, self.cache)? {
+            Choice::Kvm => {
+                let timeout = self.options.ssh_timeout.unwrap_or(KVM_TIMEOUT);
+                self.attempt(Accelerated::Kvm, timeout).await.map_err(|error| match error.kind() {
+                    ErrorKind::Timeout | ErrorKind::QemuFailed | ErrorKind::GuestPanic => {
+                        accelerator::unusable(error.report(), None)
+                    }
+                    _ => error,
+                })
+            }
+            Choice::KvmOrTcg => match self.attempt(Accelerated::Kvm, KVM_TRIAL).await {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Timeout | ErrorKind::QemuFailed | ErrorKind::GuestPanic
+                    ) =>
+                {
+                    accelerator::remember(self.options, self.cache, &error.to_string());
+                    let message = format!(
+                        "KVM does not work on this host ({error}); builds run emulated until it reboots"
+                    );
+                    let hint = "--accel kvm tries KVM all the same".to_owned();
+                    self.reporter.warning(message, Some(hint)).await;
+                    self.emulated().await
+                }
+                result => result,
+            },
+            Choice::Tcg { reason } => {
+                if let Some(reason) = reason {
+                    self.reporter.warning(reason.message, reason.hint).await;
+                }
+                self.emulated().await
+            }
+        }
+    }
+
+    async fn emulated(&self) -> Result<Builder, Error> {
+        let timeout = self.options.ssh_timeout.unwrap_or(SSH_TIMEOUT * TCG_SCALE);
+        self.attempt(Accelerated::Tcg, timeout).await
+    }
+
+    async fn attempt(&self, accelerated: Accelerated, timeout: Duration) -> Result<Builder, Error> {
+        let started = Instant::now();
+        let configuration = self.configuration(accelerated);
+        let network = configuration.network;
+        let (machine, channels) = Machine::start(&configuration, self.processes)?;
+        let qmp_timeout = self.options.qmp_timeout.unwrap_or(QMP_TIMEOUT);
+        let connected = machine.guard(async {
+            let connecting = tokio::time::timeout(timeout, Session::connect(channels.control, network));
+            let monitoring = machine.monitor(channels.monitor, qmp_timeout);
+            let (monitor, session) = tokio::join!(monitoring, connecting);
+            Ok((monitor?, session.map_err(|_| no_answer(timeout))??))
+        });
+        let (monitor, session) = match connected.await {
+            Ok(connected) => connected,
+            Err(error) => {
+                machine.kill().await;
+                return Err(error);
+            }
+        };
+        let (accelerator, elapsed) = (accelerated.name(), started.elapsed());
+        self.reporter.send(Event::BuilderStarted { accelerator, elapsed }).await;
+        let (data, memory) = (Arc::new(channels.data), configuration.memory);
+        Ok(Builder { machine, monitor, session, data, memory, reporter: self.reporter.clone() })
+    }
+
+    fn configuration(&self, accelerated: Accelerated) -> Configuration {
+        Configuration {
+            program: self.options.qemu.clone(),
+            accelerated,
+            memory: resources::memory(self.options),
+            cpus: resources::cpus(self.options),
+            kernel: self.appliance.kernel.clone(),
+            initramfs: self.appliance.initramfs.clone(),
+            boot: self.appliance.description.boot,
+            disk: Disk { path: self.disk.to_owned() },
+            network: self.options.network == Network::User,
+        }
+    }
+}
+
+impl Builder {
+    /// Runs a command in the image and returns its exit status. What it writes is reported, and goes to `kept`.
+    pub(crate) async fn run(&self, command: &str, mut kept: impl FnMut(Stream, &[u8])) -> Result<u32, Error> {
+        let output = async |stream, data: &[u8]| {
+            kept(stream, data);
+            self.reporter.send(Event::Output { stream, data: data.to_vec() }).await;
+        };
+        let status = self.machine.guard(self.session.run(command, output)).await?;
+        self.explain_memory_kills(status != 0).await?;
+        Ok(status)
+    }
+
+    /// Has the guest carry out a request; what it notes is reported.
+    pub(crate) async fn request(&self, request: &Request) -> Result<(), Error> {
+        let note = async |message| self.reporter.send(Event::Note { message }).await;
+        let result = self.machine.guard(self.session.request(request, note)).await;
+        self.explain_memory_kills(result.is_err()).await?;
+        result
+    }
+
+    /// Has the guest unpack the tar stream that `produce` writes, on a thread of its own.
+    pub(crate) async fn unpack(
+        &self,
+        destination: &Path,
+        placement: Placement,
+        produce: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let port = Arc::clone(&self.data);
+        let mut sending = tokio::task::spawn_blocking(move || send(&port, produce));
+        let request = Request::Unpack { destination: destination.to_owned(), placement };
+        let requested = self.request(&request);
+        tokio::pin!(requested);
+        let (sent, unpacked) = tokio::select! {
+            sent = &mut sending => (sent, requested.await),
+            unpacked = &mut requested => {
+                if unpacked.is_err() {
+                    // Nobody reads what is still to come. The build is over, and so is the port.
+                    let _ = self.data.shutdown(Shutdown::Both);
+                }
+                (sending.await, unpacked)
+            }
+        };
+        match sent {
+            // What broke off the stream here says more than that it broke off there.
+            Ok(Err(Sent::SourceFailed(error))) => Err(error),
+            Ok(Ok(()) | Err(Sent::PortBroken(_))) if unpacked.is_err() => unpacked,
+            Ok(Err(Sent::PortBroken(error))) => Err(lost(error)),
+            Ok(Ok(())) => Ok(()),
+            Err(panicked) => {
+                Err(Error::new(ErrorKind::Internal, "a thread of the library died").caused_by(panicked))
+            }
+        }
+    }
+
+    /// Runs a shell in the image on a person's terminal. Returns its exit status.
+    pub(crate) async fn inspect(&self, terminal: &Terminal) -> Result<u32, Error> {
+        let work = async { terminal::inspect(self.session.channel().await?, terminal).await };
+        self.machine.guard(work).await
+    }
+
+    /// Finishes the image, and ends the VM.
+    pub(crate) async fn finish(self) -> Result<(), Error> {
+        self.request(&Request::Finish).await?;
+        self.machine.quit(self.monitor).await;
+        Ok(())
+    }
+
+    /// Tells of processes that the guest killed for want of memory; that explains a failure.
+    async fn explain_memory_kills(&self, failed: bool) -> Result<(), Error> {
+        let kills = self.machine.take_memory_kills();
+        if kills.is_empty() {
+            return Ok(());
+        }
+        let mebibytes = self.memory >> 20;
+        let message = format!(
+            "the builder VM ran out of its {mebibytes} MiB of memory and killed {}",
+            kills.join(", ")
+        );
+        let hint = "give it more with --memory".to_owned();
+        if failed {
+            return Err(Error::new(ErrorKind::GuestOutOfMemory, message).hint(hint));
+        }
+        self.reporter.warning(message, Some(hint)).await;
+        Ok(())
+    }
+}
+
+/// How sending a stream failed.
+enum Sent {
+    SourceFailed(Error),
+    PortBroken(io::Error),
+}
+
+fn send(
+    port: &std::os::unix::net::UnixStream,
+    produce: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), Error>,
+) -> Result<(), Sent> {
+    let mut writer = FrameWriter::new(port);
+    match produce(&mut writer) {
+        Ok(()) => writer.finish().map_err(Sent::PortBroken),
+        Err(_) if writer.is_broken() => Err(Sent::PortBroken(io::ErrorKind::BrokenPipe.into())),
+        Err(error) => {
+            // If this fails too, the machine is gone, which is noticed elsewhere.
+            let _ = writer.abort();
+            Err(Sent::SourceFailed(error))
+        }
+    }
+}
+
+fn no_answer(timeout: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format!("the builder VM did not answer within {} s", timeout.as_secs()))
+        .hint("give it longer with --ssh-timeout")
+}
+
+/// The kind of error that a failure in the guest becomes.
+pub(super) fn failure_kind(cause: FailureCause) -> ErrorKind {
+    match cause {
+        FailureCause::NoSpace => ErrorKind::ImageFull,
+        FailureCause::BadArchive => ErrorKind::InvalidSource,
+        FailureCause::NotInAppliance => ErrorKind::ApplianceInvalid,
+        FailureCause::NoRoot => ErrorKind::NoRootFilesystem,
+        FailureCause::Other => ErrorKind::StepFailed,
+    }
+}

@@ -1,0 +1,112 @@
+//! What can end a machine, noticed at once instead of by a time-out.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use crate::{Error, ErrorKind};
+
+/// A reason why nothing more can be expected of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// QEMU ended: its status, and its own words.
+    Exited { status: String, words: String },
+    /// The guest's kernel panicked: what the console showed.
+    Panicked { console: String },
+    /// The guest ended by itself: what the console showed.
+    Ended { console: String },
+    /// QEMU paused the guest, for the host's disk is full.
+    HostDiskFull,
+    /// QEMU paused the guest, for the host's disk failed.
+    DiskFailed { reason: String },
+}
+
+impl Trouble {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Exited { status, words } => {
+                Error::new(ErrorKind::QemuFailed, format!("QEMU ended before its time ({status})"))
+                    .with_output(words)
+            }
+            Self::Panicked { console } => {
+                Error::new(ErrorKind::GuestPanic, "the kernel of the builder VM panicked")
+                    .with_output(console)
+            }
+            Self::Ended { console } => {
+                Error::new(ErrorKind::ConnectionLost, "the builder VM ended by itself").with_output(console)
+            }
+            Self::HostDiskFull => Error::new(ErrorKind::HostDiskFull, "the disk of the host is full").hint(
+                "free some space where the images are kept, or choose another place with --image-backend",
+            ),
+            Self::DiskFailed { reason } => Error::new(
+                ErrorKind::Io,
+                format!("the disk of the builder VM cannot be read or written: {reason}"),
+            ),
+        }
+    }
+
+    /// Whether this says more than that QEMU is gone.
+    fn explains(&self) -> bool {
+        !matches!(self, Self::Exited { .. } | Self::Ended { .. })
+    }
+}
+
+/// Where a machine's watchers leave what they noticed; clones are the same place.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    trouble: watch::Sender<Option<Trouble>>,
+    memory_kills: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self { trouble: watch::Sender::new(None), memory_kills: Arc::default() }
+    }
+
+    /// Notes a trouble; the first stays, unless a later one explains more.
+    pub(crate) fn report(&self, trouble: Trouble) {
+        self.trouble.send_if_modified(|current| {
+            let better = current.as_ref().is_none_or(|current| !current.explains() && trouble.explains());
+            if better {
+                *current = Some(trouble);
+            }
+            better
+        });
+    }
+
+    /// Notes that the guest's kernel killed a process for want of memory.
+    pub(crate) fn report_memory_kill(&self, process: String) {
+        if let Ok(mut kills) = self.memory_kills.lock() {
+            kills.push(process);
+        }
+    }
+
+    /// Returns the processes killed for want of memory since the last call.
+    pub(crate) fn take_memory_kills(&self) -> Vec<String> {
+        self.memory_kills.lock().map(|mut kills| std::mem::take(&mut *kills)).unwrap_or_default()
+    }
+
+    /// Waits for a trouble and returns it as an error.
+    pub(crate) async fn trouble(&self) -> Error {
+        let mut receiver = self.trouble.subscribe();
+        match receiver.wait_for(Option::is_some).await {
+            Ok(trouble) => trouble.clone().map(Trouble::into_error),
+            Err(_) => None,
+        }
+        .unwrap_or_else(|| Error::new(ErrorKind::Internal, "nobody watches the builder VM"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_trouble_that_explains_wins_over_one_that_does_not() {
+        let watch = Watch::new();
+        watch.report(Trouble::Exited { status: "exit status 0".into(), words: String::new() });
+        watch.report(Trouble::Panicked { console: "Kernel panic".into() });
+        watch.report(Trouble::Ended { console: String::new() });
+        assert_eq!(watch.trouble().await.kind(), ErrorKind::GuestPanic);
+    }
+}
