@@ -19,16 +19,7 @@ type Wanted = (&'static str, bool);
 const GROUPS: &[(&str, &[Wanted])] = &[
     ("boot", &[("virtio_mmio", true), ("virtio_pci", true), ("virtio_blk", true), ("virtio_console", true)]),
     ("net", &[("virtio_net", true), ("af_packet", false)]),
-    (
-        "lvm",
-        &[
-            ("dm_mod", true),
-            ("dm_snapshot", false),
-            ("dm_mirror", false),
-            ("dm_thin_pool", false),
-            ("dm_raid", false),
-        ],
-    ),
+    ("lvm", &[("dm_mod", true), ("dm_snapshot", false), ("dm_mirror", false), ("dm_thin_pool", false)]),
     ("ext2", &[("ext4", true)]),
     ("ext3", &[("ext4", true)]),
     ("ext4", &[("ext4", true)]),
