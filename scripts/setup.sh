@@ -70,25 +70,30 @@ as_root() {
 }
 
 # The parts of QEMU must all be of one version. Where some came from another suite than what apt would
-# pick for the rest, everything is set to one version that all of them have.
+# pick for the rest, all are set to the newest version that all of them have.
 install_qemu() {
-    if as_root apt-get install -y --no-install-recommends "$@" qemu-system-x86 qemu-utils; then
+    if apt-get install -s --no-install-recommends "$@" qemu-system-x86 qemu-utils >/dev/null 2>&1; then
+        as_root apt-get install -y --no-install-recommends "$@" qemu-system-x86 qemu-utils
         return
     fi
-    say "the parts of QEMU are of different versions, trying one version for all"
+    installed=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' 'qemu-*' 2>/dev/null | sed -n 's/^ii *//p')
     for version in $(apt-cache madison qemu-system-x86 | awk '{ print $3 }' | sort -urV); do
         pinned=""
-        for part in qemu-system-x86 qemu-utils qemu-system-common qemu-system-data; do
-            if apt-cache madison "$part" | awk '{ print $3 }' | grep -Fxq "$version"; then
-                pinned="$pinned $part=$version"
+        for part in $(printf '%s\n' qemu-system-x86 qemu-system-common qemu-system-data qemu-utils $installed | sort -u); do
+            if apt-cache madison "$part" | awk '{ print $3 }' | grep -Fxq -e "$version" -e "${version%+b*}"; then
+                found=$(apt-cache madison "$part" | awk '{ print $3 }' | grep -Fx -e "$version" -e "${version%+b*}")
+                pinned="$pinned $part=$(printf '%s\n' "$found" | sort -V | tail -n1)"
             fi
         done
         # shellcheck disable=SC2086 # a list of words
-        if as_root apt-get install -y --no-install-recommends --allow-downgrades "$@" $pinned; then
+        if apt-get install -s --no-install-recommends --allow-downgrades "$@" $pinned >/dev/null 2>&1; then
+            say "all parts of QEMU are set to version $version"
+            as_root apt-get install -y --no-install-recommends --allow-downgrades "$@" $pinned
             return
         fi
     done
-    fail "QEMU could not be installed; see what apt-get said above"
+    # for what apt-get says about it
+    as_root apt-get install -y --no-install-recommends "$@" qemu-system-x86 qemu-utils
 }
 
 install() {

@@ -166,4 +166,4 @@ fn unpack_lz4(mut blocks: &[u8], size: usize) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

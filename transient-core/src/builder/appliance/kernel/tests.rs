@@ -30,7 +30,7 @@ fn elf_with_note(kind: u32) -> Vec<u8> {
 }
 
 /// A bzImage with two setup sectors and this payload.
-fn bz_image(payload: &[u8]) -> Vec<u8> {
+pub(in crate::builder::appliance) fn bz_image(payload: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 3 * 512];
     image[0x1f1] = 2;
     image[0x202..0x206].copy_from_slice(b"HdrS");
