@@ -156,10 +156,10 @@ fn add_tools(filling: &mut Filling, tools: Found) {
     // Where a system keeps its interpreter elsewhere (Nix, Guix), programs name that place.
     let usual = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/lib/x86_64-linux-gnu"].map(Path::new);
     for interpreter in tools.interpreters {
-        if let (Some(folder), Some(name)) = (interpreter.parent(), interpreter.file_name()) {
-            if !usual.contains(&folder) {
-                filling.archive.link(&interpreter, Path::new("/usr/lib").join(name));
-            }
+        if let (Some(folder), Some(name)) = (interpreter.parent(), interpreter.file_name())
+            && !usual.contains(&folder)
+        {
+            filling.archive.link(&interpreter, Path::new("/usr/lib").join(name));
         }
     }
 }

@@ -110,10 +110,12 @@ fn prune(folder: &Path, keep: &Path) {
             .and_then(|time| time.elapsed().ok());
         let old = age.is_some_and(|age| age > UNUSED);
         let path = entry.path();
-        if path.is_dir() && path != keep && old {
-            if let Err(error) = fs::remove_dir_all(&path) {
-                tracing::debug!(path = %path.display(), %error, "an old appliance could not be removed");
-            }
+        if path.is_dir()
+            && path != keep
+            && old
+            && let Err(error) = fs::remove_dir_all(&path)
+        {
+            tracing::debug!(path = %path.display(), %error, "an old appliance could not be removed");
         }
     }
 }

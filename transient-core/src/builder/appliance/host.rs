@@ -53,7 +53,7 @@ pub(super) fn newest(root: &Path) -> Result<(PathBuf, PathBuf), Error> {
         match (fs::File::open(&path), modules) {
             (Ok(_), Some(modules)) => return Ok((path, modules)),
             (Err(error), _) => {
-                looked_at.push(format!("the kernel {} cannot be read: {error}", path.display()))
+                looked_at.push(format!("the kernel {} cannot be read: {error}", path.display()));
             }
             (Ok(_), None) => looked_at.push(format!("the kernel {} has no modules", path.display())),
         }
