@@ -15,6 +15,8 @@ pub struct Locations {
     pub vmstore: PathBuf,
     /// What may be thrown away and made again.
     pub cache: PathBuf,
+    /// The appliance that must be used; no other is looked for then.
+    pub appliance: Option<PathBuf>,
     /// Folders that may hold an appliance, the first that does is used.
     pub appliances: Vec<PathBuf>,
 }
@@ -27,6 +29,7 @@ impl Locations {
             backend: folder.join("backend"),
             vmstore: folder.join("vmstore"),
             cache: folder.join("cache"),
+            appliance: None,
             appliances: Vec::new(),
         }
     }
@@ -47,6 +50,7 @@ impl Locations {
             backend: or("TRANSIENT_BACKEND", &|| Ok(data()?.join("backend")))?,
             vmstore: or("TRANSIENT_VMSTORE", &|| Ok(data()?.join("vmstore")))?,
             cache: or("TRANSIENT_CACHE", &|| Ok(xdg("XDG_CACHE_HOME", ".cache")?.join("transient")))?,
+            appliance: path("TRANSIENT_APPLIANCE"),
             appliances: appliances(),
         })
     }
@@ -67,11 +71,8 @@ fn xdg(name: &str, below_home: &str) -> Result<PathBuf, Error> {
     })
 }
 
-/// An explicit appliance is the only one; else those of the installation and of a source checkout.
+/// The appliances of the installation and of a source checkout.
 fn appliances() -> Vec<PathBuf> {
-    if let Some(explicit) = path("TRANSIENT_APPLIANCE") {
-        return vec![explicit];
-    }
     let Ok(program) = env::current_exe() else { return Vec::new() };
     let installed =
         program.parent().and_then(Path::parent).map(|prefix| prefix.join("lib/transient/appliance"));
