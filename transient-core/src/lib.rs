@@ -34,6 +34,7 @@ mod locations;
 mod qemu;
 mod source;
 mod store;
+mod suggest;
 
 pub use build::{BuildOptions, Plan, Step, Terminal, build};
 pub use builder::{Accelerator, Network, VmOptions, appliance};
