@@ -35,6 +35,7 @@ mod qemu;
 mod source;
 mod store;
 mod sys;
+mod suggest;
 
 pub use build::{BuildOptions, Plan, Step, Terminal, build};
 pub use builder::{Accelerator, Network, VmOptions, appliance};
