@@ -1,23 +1,54 @@
-//! stand-in
-use std::ffi::{OsStr, OsString};
+//! What the builder VM does with the image: one process for every request.
+//!
+//! [`operate`] carries out one [`Request`]; [`run_command`] and [`inspect`] run programs of the image
+//! in a container, whose first process is [`container_init`].
+
 use std::path::Path;
-use std::process::ExitCode;
-use transient_guest::protocol::{Reply, Request};
-pub(crate) mod modules {
-    pub(crate) fn load(_group: &str) -> std::io::Result<()> {
-        Ok(())
+
+use transient_guest::protocol::{FailureCause, Reply, Request};
+
+mod blkid;
+mod container;
+mod failure;
+mod finish;
+mod format;
+mod inside;
+mod lvm;
+pub(crate) mod modules;
+mod mount;
+mod mounts;
+mod partition;
+mod program;
+mod resolver;
+mod scratch;
+
+pub(crate) use container::{container_init, inspect, run_command};
+use failure::Failure;
+
+/// Carries out `request`, and says what came of it: notes first, then [`Reply::Done`] or [`Reply::Failed`].
+///
+/// `data_port` is the device that a tar stream comes from, for [`Request::Unpack`].
+pub(crate) fn operate(request: Request, data_port: Option<&Path>, reply: &mut dyn FnMut(Reply)) {
+    let outcome = carry_out(request, data_port, reply);
+    reply(match outcome {
+        Ok(()) => Reply::Done,
+        Err(failure) => failure.into_reply(),
+    });
+}
+
+fn carry_out(
+    request: Request,
+    data_port: Option<&Path>,
+    reply: &mut dyn FnMut(Reply),
+) -> Result<(), Failure> {
+    match request {
+        Request::Partition { label, partitions } => partition::partition(label, &partitions),
+        Request::Format { partition, filesystem, options } => format::format(partition, filesystem, &options),
+        Request::Mount { mounts } => mount::mount_new(&mounts),
+        Request::Finish => finish::finish(),
+        _ => {
+            let _ = (data_port, reply);
+            Err(Failure::new(FailureCause::Other, "the request is not known"))
+        }
     }
-}
-pub(crate) fn operate(_request: Request, _data: Option<&Path>, reply: &mut dyn FnMut(Reply)) {
-    reply(Reply::Done)
-}
-pub(crate) fn run_command(command: &OsStr) -> ExitCode {
-    println!("would run {command:?}");
-    ExitCode::from(7)
-}
-pub(crate) fn inspect() -> ExitCode {
-    ExitCode::SUCCESS
-}
-pub(crate) fn container_init(_arguments: Vec<OsString>) -> ExitCode {
-    ExitCode::SUCCESS
 }
