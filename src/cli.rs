@@ -96,7 +96,7 @@ pub(crate) struct ImageBuild {
     #[command(flatten)]
     pub(crate) vmstore: VmStoreArgs,
 
-    /// How to show what happens; auto is tty on a terminal, else plain
+    /// How to show what happens; auto is tty on a terminal, else plain; json is one object a line on stdout
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub(crate) progress: Progress,
 
@@ -207,7 +207,6 @@ pub(crate) enum Progress {
     Auto,
     Tty,
     Plain,
-    /// One JSON object a line on stdout
     Json,
 }
 
