@@ -1,0 +1,76 @@
+#!/bin/sh
+# Measures transient beside release 0.25 of the Python tool, which is installed into target/bench.
+# Usage: bench.sh [--debian] [--without-old] [--runs N] [--old-runs N]
+set -eu
+
+cd "$(dirname "$0")/.."
+bench=$PWD/target/bench
+transient=${TRANSIENT:-$PWD/target/release/transient}
+debian=no
+old=yes
+for argument; do
+    shift
+    case $argument in
+        --debian) debian=yes ;;
+        --without-old) old=no ;;
+        -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
+        *) set -- "$@" "$argument" ;;
+    esac
+done
+
+mkdir -p "$bench/wrapper"
+[ -x "$transient" ] || cargo build --release --bin transient
+scripts/busybox-rootfs.sh "$bench/rootfs.tar.gz"
+set -- --transient "$transient" --rootfs "$bench/rootfs.tar.gz" "$@"
+
+# Release 0.25 is written for old versions of its dependencies, which not every Python takes.
+find_python() {
+    for candidate in python3.11 python3.10 python3.9 python3.8 python3; do
+        if "$candidate" -c 'import venv, ensurepip' > /dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "error: no Python with venv: install python3-venv, or use --without-old" >&2
+    return 1
+}
+
+# Release 0.25 asks for `accel=kvm:tcg`, and hangs where KVM opens but does not work.
+write_wrapper() {
+    cat > "$bench/wrapper/qemu-system-x86_64" << EOF
+#!/bin/sh
+for argument; do
+    shift
+    case \$argument in *accel=kvm:tcg*) argument=\${argument%%accel=kvm:tcg*}accel=tcg\${argument#*accel=kvm:tcg} ;; esac
+    set -- "\$@" "\$argument"
+done
+exec $(command -v qemu-system-x86_64) "\$@"
+EOF
+    chmod +x "$bench/wrapper/qemu-system-x86_64"
+}
+
+if [ "$old" = yes ]; then
+    if [ ! -x "$bench/venv/bin/transient" ]; then
+        python=$(find_python)
+        "$python" -m venv --clear "$bench/venv"
+        # pkg_resources, which a dependency imports, is gone from newer setuptools.
+        "$bench/venv/bin/pip" install --quiet --disable-pip-version-check 'setuptools<80' 'transient==0.25'
+    fi
+    write_wrapper
+    set -- --old "$bench/venv/bin/transient" --wrapper "$bench/wrapper" "$@"
+fi
+
+if [ "$debian" = yes ]; then
+    if [ ! -f "$bench/debian.tar.xz" ]; then
+        root=$(mktemp -d)
+        trap 'rm -rf "$root"' EXIT
+        debootstrap --variant=minbase bookworm "$root/debian"
+        rm -rf "$root/debian/var/cache/apt/archives/"*.deb "$root/debian/var/lib/apt/lists/"*
+        echo '# The root is the only filesystem.' > "$root/debian/etc/fstab"
+        tar --create --xz --numeric-owner --xattrs --file "$bench/debian.tar.xz.new" --directory "$root/debian" .
+        mv "$bench/debian.tar.xz.new" "$bench/debian.tar.xz"
+    fi
+    set -- "$@" --debian "$bench/debian.tar.xz"
+fi
+
+exec python3 scripts/bench.py "$@"

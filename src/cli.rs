@@ -1,0 +1,289 @@
+//! What may be typed: every subcommand and flag, defined once for parsing, help, completions and man pages.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::failure::Status;
+
+/// Build, list and remove virtual machine disk images.
+#[derive(Debug, Parser)]
+#[command(name = "transient", version, max_term_width = 100, subcommand_required = true)]
+#[command(infer_long_args = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Say more: -v the programs that are run, -vv what happens, -vvv every detail
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build, list and remove disk images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Look at or assemble what the builder VM boots
+    #[command(subcommand)]
+    Appliance(ApplianceCommand),
+    /// Print a completion script for a shell
+    #[command(hide = true)]
+    Completions(Completions),
+    /// Write the man pages into a folder, one for each subcommand
+    #[command(hide = true)]
+    Man(Man),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build an image from an Imagefile
+    Build(Box<ImageBuild>),
+    /// List the images of the backend
+    Ls(ImageLs),
+    /// Remove images from the backend: all that are named, or none
+    Rm(ImageRm),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApplianceCommand {
+    /// Assemble an appliance from a kernel, its modules and the filesystem tools of this host
+    Build(ApplianceBuild),
+    /// Show the appliance that builds use
+    Show(ApplianceShow),
+}
+
+/// Where the backend is.
+#[derive(Debug, Args)]
+pub(crate) struct BackendArgs {
+    /// The folder of the images [default: $TRANSIENT_BACKEND, else transient/backend in the user's data folder]
+    #[arg(long, value_name = "BACKEND", value_hint = ValueHint::DirPath)]
+    pub(crate) image_backend: Option<PathBuf>,
+}
+
+/// Where the VMs are.
+#[derive(Debug, Args)]
+pub(crate) struct VmStoreArgs {
+    /// The folder of the VMs, whose images are kept [default: $TRANSIENT_VMSTORE, else transient/vmstore in
+    /// the user's data folder]
+    #[arg(long, value_name = "VMSTORE", value_hint = ValueHint::DirPath)]
+    pub(crate) vmstore: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageBuild {
+    /// The build directory: paths in the Imagefile are relative to it
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) build_dir: PathBuf,
+
+    /// The name of the new image; with --local, the image is NAME.qcow2 in the build directory
+    #[arg(long)]
+    pub(crate) name: String,
+
+    /// The Imagefile [default: BUILD_DIR/Imagefile]
+    #[arg(short, long, value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Put the image into the build directory, not into the backend
+    #[arg(long)]
+    pub(crate) local: bool,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    #[command(flatten)]
+    pub(crate) vmstore: VmStoreArgs,
+
+    /// How to show what happens; auto is tty on a terminal, else plain; json is one object a line on stdout
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub(crate) progress: Progress,
+
+    #[command(flatten, next_help_heading = "Builder VM")]
+    pub(crate) vm: VmArgs,
+}
+
+/// How the builder VM is run.
+#[derive(Debug, Args)]
+pub(crate) struct VmArgs {
+    /// Memory, for example 512MiB or 4G [default: 2GiB, or what the host can spare]
+    #[arg(long, value_name = "SIZE", value_parser = transient_core::image::parse_size)]
+    pub(crate) memory: Option<u64>,
+
+    /// Virtual CPUs [default: all of the host, up to 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub(crate) cpus: Option<u32>,
+
+    /// What runs the instructions of the VM; auto is kvm where that works, else tcg
+    #[arg(long, value_enum, default_value_t, value_name = "ACCEL")]
+    pub(crate) accel: Accel,
+
+    /// The network of RUN: out to where this host reaches, or none
+    #[arg(long, value_enum, default_value_t, value_name = "NETWORK")]
+    pub(crate) network: Network,
+
+    /// Wait this many seconds for QEMU to answer [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) qmp_timeout: Option<Duration>,
+
+    /// Wait this many seconds for the builder VM to answer [default: 90, and three times that without kvm]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) ssh_timeout: Option<Duration>,
+
+    /// The QEMU program, a name or a path
+    #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64", value_hint = ValueHint::CommandName)]
+    pub(crate) qemu_bin_name: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageLs {
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    /// How to print the list, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageRm {
+    /// The images
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Remove also images that VMs use
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    #[command(flatten)]
+    pub(crate) vmstore: VmStoreArgs,
+
+    /// How to print what was removed, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplianceBuild {
+    /// The kernel [default: the newest of this host that can be read]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) kernel: Option<PathBuf>,
+
+    /// The kernel's modules, a folder like /lib/modules/RELEASE [default: those of this host]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) modules: Option<PathBuf>,
+
+    /// The folder to make; point TRANSIENT_APPLIANCE at it to use it
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplianceShow {
+    /// How to print it, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The folder; it is made when it does not exist
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Progress {
+    #[default]
+    Auto,
+    Tty,
+    Plain,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Accel {
+    #[default]
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Network {
+    #[default]
+    User,
+    None,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected a number of seconds above 0, for example 90".to_owned())
+}
+
+/// Returns the whole command, for completions and man pages.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses the arguments. Help and usage errors are printed here; what is left is the exit status.
+pub(crate) fn parse() -> Result<Cli, Status> {
+    Cli::try_parse().map_err(|mut error| {
+        if error.kind() == ErrorKind::UnknownArgument {
+            let argument = match error.remove(ContextKind::InvalidArg) {
+                Some(ContextValue::String(argument)) => argument,
+                _ => String::new(),
+            };
+            eprintln!("error: unrecognized arguments: {argument}");
+            for (kind, value) in error.context() {
+                match (kind, value) {
+                    (ContextKind::SuggestedArg, value) => {
+                        eprintln!("hint: a similar argument exists: {value}")
+                    }
+                    (ContextKind::Usage, value) => {
+                        eprintln!("\n{value}\n\nFor more information, try '--help'.")
+                    }
+                    _ => {}
+                }
+            }
+            return Status::Usage;
+        }
+        // A terminal or pipe that is gone changes nothing.
+        let _ = error.print();
+        if error.use_stderr() { Status::Usage } else { Status::Success }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn definitions_are_consistent() {
+        super::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_are_positive_numbers() {
+        assert_eq!(super::seconds("1.5").expect("a number").as_millis(), 1500);
+        for text in ["0", "-1", "x", "", "nan", "inf", "1e300"] {
+            assert!(super::seconds(text).is_err(), "{text}");
+        }
+    }
+}

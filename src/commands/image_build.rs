@@ -1,0 +1,74 @@
+//! `transient image build`
+
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+
+use transient_core::{Accelerator, BuildOptions, ImageName, Terminal, VmOptions, build};
+
+use crate::cli::{self, ImageBuild, Progress, VmArgs};
+use crate::failure::Failure;
+use crate::{interrupt, render};
+
+pub(super) fn run(args: ImageBuild) -> Result<(), Failure> {
+    let mut options = BuildOptions::new(args.build_dir, ImageName::new(args.name)?);
+    options.file = args.file;
+    options.local = args.local;
+    options.vm = vm_options(args.vm);
+    // With JSON on stdout, a shell's output would be none.
+    options.terminal = if args.progress == Progress::Json { None } else { terminal() };
+
+    let store = super::store(args.backend, Some(args.vmstore))?;
+    let cancel = interrupt::token().map_err(|error| Failure::Write("a signal handler".to_owned(), error))?;
+    let mut renderer = render::renderer(args.progress);
+    let mut broken = None;
+    let result = build(
+        &store,
+        &options,
+        &mut |event| {
+            if broken.is_none()
+                && let Err(error) = renderer.event(&event)
+            {
+                broken = Some(error);
+                cancel.cancel();
+            }
+        },
+        &cancel,
+    );
+    renderer.finish();
+    match (result, broken) {
+        (Err(_), Some(error)) => Err(error.into()),
+        (result, _) => Ok(result.map(drop)?),
+    }
+}
+
+fn vm_options(args: VmArgs) -> VmOptions {
+    let mut options = VmOptions::default();
+    options.memory = args.memory;
+    options.cpus = args.cpus;
+    options.accelerator = match args.accel {
+        cli::Accel::Auto => Accelerator::Auto,
+        cli::Accel::Kvm => Accelerator::Kvm,
+        cli::Accel::Tcg => Accelerator::Tcg,
+    };
+    options.network = match args.network {
+        cli::Network::User => transient_core::Network::User,
+        cli::Network::None => transient_core::Network::None,
+    };
+    options.qemu = args.qemu_bin_name;
+    options.qmp_timeout = args.qmp_timeout;
+    options.ssh_timeout = args.ssh_timeout;
+    options
+}
+
+/// What INSPECT talks to: our own terminal, if both ends of it are there.
+fn terminal() -> Option<Terminal> {
+    let (stdin, stdout) = (io::stdin(), io::stdout());
+    if !stdin.is_terminal() || !stdout.is_terminal() {
+        return None;
+    }
+    Some(Terminal {
+        input: stdin.as_fd().try_clone_to_owned().ok()?,
+        output: stdout.as_fd().try_clone_to_owned().ok()?,
+        term: std::env::var("TERM").unwrap_or_else(|_| "vt100".to_owned()),
+    })
+}

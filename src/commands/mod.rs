@@ -1,0 +1,62 @@
+//! The subcommands, a file each.
+
+mod appliance_build;
+mod appliance_show;
+mod completions;
+mod image_build;
+mod image_ls;
+mod image_rm;
+mod man;
+
+use transient_core::{ImageName, Locations, Store};
+
+use crate::cli::{ApplianceCommand, BackendArgs, Cli, Command, Format, ImageCommand, Progress, VmStoreArgs};
+use crate::failure::{Failure, Status};
+use crate::logging;
+
+/// Runs what was asked for, and prints the error if there is one.
+pub(crate) fn run(cli: Cli) -> Status {
+    logging::install(cli.verbose);
+    let json = wants_json(&cli.command);
+    let result = match cli.command {
+        Command::Image(ImageCommand::Build(args)) => image_build::run(*args),
+        Command::Image(ImageCommand::Ls(args)) => image_ls::run(args),
+        Command::Image(ImageCommand::Rm(args)) => image_rm::run(args),
+        Command::Appliance(ApplianceCommand::Build(args)) => appliance_build::run(args),
+        Command::Appliance(ApplianceCommand::Show(args)) => appliance_show::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    };
+    let Err(failure) = result else { return Status::Success };
+    if json {
+        return failure.print_json().status();
+    }
+    failure.print();
+    failure.status()
+}
+
+fn wants_json(command: &Command) -> bool {
+    match command {
+        Command::Image(ImageCommand::Build(args)) => args.progress == Progress::Json,
+        Command::Image(ImageCommand::Ls(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Rm(args)) => args.format == Format::Json,
+        Command::Appliance(ApplianceCommand::Show(args)) => args.format == Format::Json,
+        Command::Appliance(ApplianceCommand::Build(_)) | Command::Completions(_) | Command::Man(_) => false,
+    }
+}
+
+/// Returns the store that the flags and the environment name.
+fn store(backend: BackendArgs, vmstore: Option<VmStoreArgs>) -> Result<Store, Failure> {
+    let mut locations = Locations::from_env()?;
+    if let Some(backend) = backend.image_backend {
+        locations.backend = backend;
+    }
+    if let Some(vmstore) = vmstore.and_then(|args| args.vmstore) {
+        locations.vmstore = vmstore;
+    }
+    Ok(Store::new(locations))
+}
+
+fn names(names: Vec<String>) -> Result<Vec<ImageName>, Failure> {
+    Ok(names.into_iter().map(ImageName::new).collect::<Result<_, _>>()?)
+}

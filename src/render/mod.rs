@@ -1,0 +1,80 @@
+//! Showing what a build does.
+
+mod json;
+mod plain;
+mod tty;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
+
+use indicatif::MultiProgress;
+use transient_core::{Event, Stream};
+
+use crate::cli::Progress;
+
+/// Shows events, one at a time.
+pub(crate) trait Renderer {
+    /// Shows an event.
+    ///
+    /// # Errors
+    ///
+    /// When stdout cannot be written: nobody sees the build any more.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// Takes down what the last event left on the screen.
+    fn finish(&mut self) {}
+}
+
+/// Returns the renderer for `--progress`.
+pub(crate) fn renderer(progress: Progress) -> Box<dyn Renderer> {
+    let terminal =
+        || io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    match progress {
+        Progress::Json => Box::new(json::Json),
+        Progress::Tty => Box::new(tty::Tty::new(true)),
+        Progress::Auto if terminal() => Box::new(tty::Tty::new(false)),
+        Progress::Auto | Progress::Plain => Box::new(plain::Plain::default()),
+    }
+}
+
+/// Returns whether colours are welcome: <https://no-color.org>.
+pub(crate) fn colors() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// All bars on the screen, so that log lines can go above them.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Does something with stdout or stderr while no bar is in the way.
+pub(crate) fn beside_bars<T>(work: impl FnOnce() -> T) -> T {
+    BARS.suspend(work)
+}
+
+/// Shows what looks the same with and without a terminal: step headings, output, warnings.
+fn text(event: &Event) -> io::Result<()> {
+    match event {
+        Event::StepStarted { step, steps, instruction, .. } => {
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "Step {step}/{steps} : {instruction}")?;
+            stdout.flush()
+        }
+        Event::Output { stream: Stream::Stdout, data } => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(data)?;
+            stdout.flush()
+        }
+        Event::Output { stream: Stream::Stderr, data } => said(io::stderr().write_all(data)),
+        Event::Warning { message, hint } => {
+            let hint = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            said(writeln!(io::stderr(), "warning: {message}{hint}"))
+        }
+        Event::Note { message } => said(writeln!(io::stderr(), "note: {message}")),
+        _ => Ok(()),
+    }
+}
+
+/// A stderr that is gone ends no build.
+#[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "an end of `text`")]
+fn said(_result: io::Result<()>) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! The help of each command, as a reference that changes only on purpose.
+
+use snapbox::{assert_data_eq, str};
+
+use crate::harness::Sandbox;
+
+fn help(words: &str) -> String {
+    let sandbox = Sandbox::new();
+    let outcome = sandbox.run(words.split_whitespace().chain(["-h"])).exits(0);
+    assert_eq!(outcome.stderr, "");
+    outcome.stdout
+}
+
+#[test]
+fn transient() {
+    assert_data_eq!(
+        help(""),
+        str![[r#"
+Build, list and remove virtual machine disk images
+
+Usage: transient [OPTIONS] <COMMAND>
+
+Commands:
+  image      Build, list and remove disk images
+  appliance  Look at or assemble what the builder VM boots
+
+Options:
+  -v, --verbose...  Say more: -v the programs that are run, -vv what happens, -vvv every detail
+  -h, --help        Print help
+  -V, --version     Print version
+
+"#]]
+    );
+}
+
+#[test]
+fn image() {
+    assert_data_eq!(
+        help("image"),
+        str![[r#"
+Build, list and remove disk images
+
+Usage: transient image [OPTIONS] <COMMAND>
+
+Commands:
+  build  Build an image from an Imagefile
+  ls     List the images of the backend
+  rm     Remove images from the backend: all that are named, or none
+
+Options:
+  -v, --verbose...  Say more: -v the programs that are run, -vv what happens, -vvv every detail
+  -h, --help        Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_build() {
+    assert_data_eq!(
+        help("image build"),
+        str![[r#"
+Build an image from an Imagefile
+
+Usage: transient image build [OPTIONS] --name <NAME> <BUILD_DIR>
+
+Arguments:
+  <BUILD_DIR>  The build directory: paths in the Imagefile are relative to it
+
+Options:
+      --name <NAME>              The name of the new image; with --local, the image is NAME.qcow2 in
+                                 the build directory
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+  -f, --file <FILE>              The Imagefile [default: BUILD_DIR/Imagefile]
+      --local                    Put the image into the build directory, not into the backend
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+      --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:
+                                 $TRANSIENT_VMSTORE, else transient/vmstore in the user's data
+                                 folder]
+      --progress <HOW>           How to show what happens; auto is tty on a terminal, else plain;
+                                 json is one object a line on stdout [default: auto] [possible
+                                 values: auto, tty, plain, json]
+  -h, --help                     Print help
+
+Builder VM:
+      --memory <SIZE>            Memory, for example 512MiB or 4G [default: 2GiB, or what the host
+                                 can spare]
+      --cpus <N>                 Virtual CPUs [default: all of the host, up to 4]
+      --accel <ACCEL>            What runs the instructions of the VM; auto is kvm where that works,
+                                 else tcg [default: auto] [possible values: auto, kvm, tcg]
+      --network <NETWORK>        The network of RUN: out to where this host reaches, or none
+                                 [default: user] [possible values: user, none]
+      --qmp-timeout <SECONDS>    Wait this many seconds for QEMU to answer [default: 10]
+      --ssh-timeout <SECONDS>    Wait this many seconds for the builder VM to answer [default: 90,
+                                 and three times that without kvm]
+      --qemu-bin-name <PROGRAM>  The QEMU program, a name or a path [default: qemu-system-x86_64]
+
+"#]]
+    );
+}
+
+#[test]
+fn image_ls() {
+    assert_data_eq!(
+        help("image ls"),
+        str![[r#"
+List the images of the backend
+
+Usage: transient image ls [OPTIONS]
+
+Options:
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --format <FORMAT>          How to print the list, and errors [default: table] [possible
+                                 values: table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_rm() {
+    assert_data_eq!(
+        help("image rm"),
+        str![[r#"
+Remove images from the backend: all that are named, or none
+
+Usage: transient image rm [OPTIONS] <NAME>...
+
+Arguments:
+  <NAME>...  The images
+
+Options:
+  -f, --force                    Remove also images that VMs use
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+      --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:
+                                 $TRANSIENT_VMSTORE, else transient/vmstore in the user's data
+                                 folder]
+      --format <FORMAT>          How to print what was removed, and errors [default: table]
+                                 [possible values: table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn appliance() {
+    assert_data_eq!(
+        help("appliance"),
+        str![[r#"
+Look at or assemble what the builder VM boots
+
+Usage: transient appliance [OPTIONS] <COMMAND>
+
+Commands:
+  build  Assemble an appliance from a kernel, its modules and the filesystem tools of this host
+  show   Show the appliance that builds use
+
+Options:
+  -v, --verbose...  Say more: -v the programs that are run, -vv what happens, -vvv every detail
+  -h, --help        Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn appliance_build() {
+    assert_data_eq!(
+        help("appliance build"),
+        str![[r#"
+Assemble an appliance from a kernel, its modules and the filesystem tools of this host
+
+Usage: transient appliance build [OPTIONS] --output <FOLDER>
+
+Options:
+      --kernel <FILE>     The kernel [default: the newest of this host that can be read]
+  -v, --verbose...        Say more: -v the programs that are run, -vv what happens, -vvv every
+                          detail
+      --modules <FOLDER>  The kernel's modules, a folder like /lib/modules/RELEASE [default: those
+                          of this host]
+      --output <FOLDER>   The folder to make; point TRANSIENT_APPLIANCE at it to use it
+  -h, --help              Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn appliance_show() {
+    assert_data_eq!(
+        help("appliance show"),
+        str![[r#"
+Show the appliance that builds use
+
+Usage: transient appliance show [OPTIONS]
+
+Options:
+      --format <FORMAT>  How to print it, and errors [default: table] [possible values: table, json]
+  -v, --verbose...       Say more: -v the programs that are run, -vv what happens, -vvv every detail
+  -h, --help             Print help
+
+"#]]
+    );
+}

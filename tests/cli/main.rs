@@ -1,0 +1,22 @@
+//! Drives the real program, each test in a sandbox of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod disk;
+mod fixture;
+mod harness;
+
+mod appliance;
+mod build_add;
+mod build_copy;
+mod build_events;
+mod build_failures;
+mod build_filesystems;
+mod build_interrupts;
+mod build_refusals;
+mod build_scratch;
+mod generated;
+mod help;
+mod image_ls;
+mod image_rm;
+mod usage;
