@@ -11,7 +11,7 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 /// Has the kernel kill the command's process when the thread that spawned it ends, however that comes.
 ///
 /// The spawning *thread*: spawn from one that lives as long as the process should.
-pub(crate) fn end_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut Command) {
     let parent = getpid();
     let hook = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             operations::run_command(&command)
         }
         Some("inspect") => inspect(),
-        Some("container") => operations::container_init(arguments.collect()),
+        Some("container") => operations::container_init(&arguments.collect::<Vec<_>>()),
         _ if std::process::id() == 1 => boot::boot(),
         _ => {
             eprintln!("this program only runs in transient's builder VM");

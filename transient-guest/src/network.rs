@@ -13,7 +13,7 @@ use crate::operations::modules;
 /// Brings up the loopback device and, if there is a card, the way out.
 pub(crate) async fn bring_up(card: bool) -> io::Result<()> {
     if card {
-        modules::load("net")?;
+        modules::load("net").map_err(|failure| io::Error::other(failure.message))?;
     }
     let (connection, handle, _) = new_connection()?;
     let connection = tokio::spawn(connection);

@@ -1,13 +1,15 @@
 //! ADD: telling archives from other files, by their content.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use crate::image::header::{Compression, compression};
 use crate::source::decompress;
 use crate::{Error, ErrorKind};
 
+/// How much of the file is read at a time.
+const CHUNK: usize = 1 << 18;
 /// The size of a tar header, in which the magic is (POSIX.1-2017, pax, "ustar Interchange Format").
 const BLOCK: usize = 512;
 const MAGIC: &[u8] = b"ustar";
@@ -26,11 +28,14 @@ pub(super) fn open(
     name: &Path,
     progress: Box<dyn FnMut(u64) + Send>,
 ) -> Result<Option<Box<dyn Read + Send>>, Error> {
-    let broken = |error| Error::new(ErrorKind::InvalidSource, format!("cannot read the archive '{}'", name.display())).caused_by(error);
+    let broken = |error| {
+        Error::new(ErrorKind::InvalidSource, format!("cannot read the archive '{}'", name.display()))
+            .caused_by(error)
+    };
     let head = read_head(&mut file).map_err(broken)?;
     file.rewind().map_err(broken)?;
     let found = compression(&head);
-    let mut stream = plain(Counted { file, progress }, found);
+    let mut stream = plain(Counted { file, progress }, found).map_err(broken)?;
     let first = match read_block(&mut stream) {
         Ok(first) => first,
         Err(_) if !promises_archive(name) => return Ok(None),
@@ -40,16 +45,20 @@ pub(super) fn open(
         return Ok(Some(Box::new(io::Cursor::new(first).chain(stream))));
     }
     if promises_archive(name) {
-        return Err(Error::new(ErrorKind::InvalidSource, format!("'{}' is no tar archive, though its name says so", name.display()))
-            .hint("COPY copies a file as it is"));
+        return Err(Error::new(
+            ErrorKind::InvalidSource,
+            format!("'{}' is no tar archive, though its name says so", name.display()),
+        )
+        .hint("COPY copies a file as it is"));
     }
     Ok(None)
 }
 
-fn plain(file: Counted, compression: Option<Compression>) -> Box<dyn Read + Send> {
+fn plain(file: Counted, compression: Option<Compression>) -> io::Result<Box<dyn Read + Send>> {
+    let file = BufReader::with_capacity(CHUNK, file);
     match compression {
-        Some(compression) => decompress(compression, file),
-        None => Box::new(file),
+        Some(compression) => decompress(file, compression),
+        None => Ok(Box::new(file)),
     }
 }
 
@@ -82,7 +91,11 @@ fn is_tar(block: &[u8]) -> bool {
 fn has_checksum(block: &[u8]) -> bool {
     let digits: String = block[CHECKSUM].iter().map(|byte| char::from(*byte)).collect();
     let Ok(stated) = u32::from_str_radix(digits.trim_matches([' ', '\0']), 8) else { return false };
-    let sum = block.iter().enumerate().map(|(at, byte)| if CHECKSUM.contains(&at) { 32 } else { u32::from(*byte) }).sum();
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if CHECKSUM.contains(&at) { 32 } else { u32::from(*byte) })
+        .sum();
     stated == sum
 }
 
@@ -136,7 +149,10 @@ mod tests {
     fn an_archive_is_known_by_its_content() {
         assert_eq!(opened("x.tar", &tar()).expect("opened"), Some(tar()));
         assert_eq!(opened("release", &gzip(&tar())).expect("opened"), Some(tar()));
-        assert_eq!(opened("x.tar.zst", &zstd::encode_all(&tar()[..], 1).expect("packed")).expect("opened"), Some(tar()));
+        assert_eq!(
+            opened("x.tar.zst", &zstd::encode_all(&tar()[..], 1).expect("packed")).expect("opened"),
+            Some(tar())
+        );
     }
 
     #[test]

@@ -21,8 +21,11 @@ impl Context {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, path, flags, Mode::empty()).map_err(|error| {
-            let error = Error::new(ErrorKind::InvalidArgument, format!("cannot open the build directory '{}'", path.display()))
-                .caused_by(std::io::Error::from(error));
+            let error = Error::new(
+                ErrorKind::InvalidArgument,
+                format!("cannot open the build directory '{}'", path.display()),
+            )
+            .caused_by(std::io::Error::from(error));
             error.hint("name a directory that exists; paths in the Imagefile are relative to it")
         })?;
         Ok(Self { folder, path: path.to_owned() })
@@ -33,7 +36,9 @@ impl Context {
         let shown = self.path.join(source);
         // The last name is looked at in its folder, so that a link there is seen as one.
         let (folder, name) = match (source.parent(), source.file_name()) {
-            (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => (self.beneath(parent, source)?, PathBuf::from(name)),
+            (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => {
+                (self.beneath(parent, source)?, PathBuf::from(name))
+            }
             (_, Some(name)) => (self.beneath(Path::new("."), source)?, PathBuf::from(name)),
             (_, None) => (self.beneath(source, source)?, PathBuf::from(".")),
         };
@@ -56,19 +61,26 @@ impl Context {
     fn beneath(&self, folder: &Path, source: &Path) -> Result<OwnedFd, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        openat2(&self.folder, folder, flags, Mode::empty(), resolve).map_err(|error| self.unreadable(source, error))
+        openat2(&self.folder, folder, flags, Mode::empty(), resolve)
+            .map_err(|error| self.unreadable(source, error))
     }
 
     fn unreadable(&self, source: &Path, error: Errno) -> Error {
         let (source, folder) = (source.display(), self.path.display());
         match error {
-            Errno::XDEV => Error::new(ErrorKind::InvalidSource, format!("'{source}' leaves the build directory"))
-                .hint(format!("put what is to be copied below {folder}; a build reads nothing else")),
-            Errno::NOENT | Errno::NOTDIR => {
-                Error::new(ErrorKind::InvalidSource, format!("there is no '{source}' in the build directory {folder}"))
+            Errno::XDEV => {
+                Error::new(ErrorKind::InvalidSource, format!("'{source}' leaves the build directory"))
+                    .hint(format!("put what is to be copied below {folder}; a build reads nothing else"))
             }
-            error => Error::new(ErrorKind::InvalidSource, format!("cannot read '{source}' in the build directory {folder}"))
-                .caused_by(std::io::Error::from(error)),
+            Errno::NOENT | Errno::NOTDIR => Error::new(
+                ErrorKind::InvalidSource,
+                format!("there is no '{source}' in the build directory {folder}"),
+            ),
+            error => Error::new(
+                ErrorKind::InvalidSource,
+                format!("cannot read '{source}' in the build directory {folder}"),
+            )
+            .caused_by(std::io::Error::from(error)),
         }
     }
 }

@@ -37,12 +37,14 @@ impl<W: Write> Copier<W> {
     }
 
     fn entry(&mut self, folder: impl AsFd, name: &OsStr, target: &Path, shown: &Path) -> Result<(), Error> {
-        let stat = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| unreadable(shown, error.into()))?;
+        let stat = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| unreadable(shown, error.into()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => self.directory(folder, name, target, shown, &stat),
             FileType::RegularFile => self.file(folder, name, target, shown, &stat),
             FileType::Symlink => {
-                let link = readlinkat(&folder, name, Vec::new()).map_err(|error| unreadable(shown, error.into()))?;
+                let link =
+                    readlinkat(&folder, name, Vec::new()).map_err(|error| unreadable(shown, error.into()))?;
                 let mut header = header(&stat, EntryType::Symlink);
                 let link = Path::new(OsStr::from_bytes(link.as_bytes()));
                 self.tar.append_link(&mut header, target, link).map_err(|error| unsent(shown, error))
@@ -58,9 +60,17 @@ impl<W: Write> Copier<W> {
         }
     }
 
-    fn directory(&mut self, folder: impl AsFd, name: &OsStr, target: &Path, shown: &Path, stat: &Stat) -> Result<(), Error> {
+    fn directory(
+        &mut self,
+        folder: impl AsFd,
+        name: &OsStr,
+        target: &Path,
+        shown: &Path,
+        stat: &Stat,
+    ) -> Result<(), Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(&folder, name, flags, Mode::empty()).map_err(|error| unreadable(shown, error.into()))?;
+        let opened =
+            openat(&folder, name, flags, Mode::empty()).map_err(|error| unreadable(shown, error.into()))?;
         if !target.as_os_str().is_empty() {
             let mut header = header(stat, EntryType::Directory);
             self.tar.append_data(&mut header, target, io::empty()).map_err(|error| unsent(shown, error))?;
@@ -71,12 +81,24 @@ impl<W: Write> Copier<W> {
         Ok(())
     }
 
-    fn file(&mut self, folder: impl AsFd, name: &OsStr, target: &Path, shown: &Path, stat: &Stat) -> Result<(), Error> {
+    fn file(
+        &mut self,
+        folder: impl AsFd,
+        name: &OsStr,
+        target: &Path,
+        shown: &Path,
+        stat: &Stat,
+    ) -> Result<(), Error> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = openat(&folder, name, flags, Mode::empty()).map_err(|error| unreadable(shown, error.into()))?;
+        let opened =
+            openat(&folder, name, flags, Mode::empty()).map_err(|error| unreadable(shown, error.into()))?;
         let mut header = header(stat, EntryType::Regular);
         header.set_size(u64::try_from(stat.st_size).unwrap_or(0));
-        let counted = Counted { file: File::from(opened), left: header.size().unwrap_or(0), progress: &mut self.progress };
+        let counted = Counted {
+            file: File::from(opened),
+            left: header.size().unwrap_or(0),
+            progress: &mut self.progress,
+        };
         self.tar.append_data(&mut header, target, counted).map_err(|error| unsent(shown, error))
     }
 }
@@ -190,10 +212,16 @@ mod tests {
                 let header = entry.header();
                 assert_eq!((header.uid().expect("uid"), header.gid().expect("gid")), (0, 0));
                 let path = entry.path().expect("a path").into_owned();
-                (path, header.mode().expect("mode"), header.entry_type(), entry.link_name().expect("link").map(|link| link.into_owned()))
+                (
+                    path,
+                    header.mode().expect("mode"),
+                    header.entry_type(),
+                    entry.link_name().expect("link").map(|link| link.into_owned()),
+                )
             })
             .collect();
-        let mode_of = |name: &str| seen.iter().find(|entry| entry.0 == Path::new("d").join(name)).expect("present");
+        let mode_of =
+            |name: &str| seen.iter().find(|entry| entry.0 == Path::new("d").join(name)).expect("present");
         assert_eq!(seen.len(), 5);
         assert_eq!(mode_of("tool").1, 0o4755);
         assert_eq!(mode_of("link").3.as_deref(), Some(Path::new("/nowhere/at/all")));

@@ -13,8 +13,8 @@ use std::time::Instant;
 pub use plan::{Plan, Step};
 
 use crate::builder::VmOptions;
-use crate::image::Image;
 use crate::event::Reporter;
+use crate::image::Image;
 use crate::{CancelToken, Error, ErrorKind, Event, ImageName, Store};
 
 /// What to build, and how.
@@ -86,7 +86,9 @@ pub fn build(
         while let Ok(event) = events.recv_blocking() {
             listener(event);
         }
-        worker.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the build stopped by a fault of the library")))
+        worker.join().unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Internal, "the build stopped by a fault of the library"))
+        })
     })?;
     on_panic.disarm();
     listener(Event::BuildFinished { image: image.clone(), elapsed: started.elapsed() });

@@ -26,7 +26,12 @@ const OUTPUT_LINES: usize = 20;
 const OUTPUT_BYTES: usize = 8 * 1024;
 
 /// Builds; the calling thread outlives every process that it starts.
-pub(super) fn run(store: &Store, options: &BuildOptions, reporter: Reporter, cancel: &CancelToken) -> Result<Image, Error> {
+pub(super) fn run(
+    store: &Store,
+    options: &BuildOptions,
+    reporter: Reporter,
+    cancel: &CancelToken,
+) -> Result<Image, Error> {
     let path = options.file.clone().unwrap_or_else(|| options.directory.join(IMAGEFILE));
     let imagefile = Imagefile::load(path)?;
     let plan = Plan::new(&imagefile);
@@ -99,10 +104,20 @@ impl Unpublished {
 }
 
 /// Flattens the disk and all that is below it into one compact file.
-fn write_image(disk: &Path, reservation: &Reservation, reporter: &Reporter, cancel: &CancelToken) -> Result<Unpublished, Error> {
+fn write_image(
+    disk: &Path,
+    reservation: &Reservation,
+    reporter: &Reporter,
+    cancel: &CancelToken,
+) -> Result<Unpublished, Error> {
     let image = reservation.folder().join("image.qcow2");
     let task = "Writing the image";
-    qemu_img::flatten(disk, &image, &mut |percent| reporter.progress(task, percent as u64, Some(100)), cancel)?;
+    qemu_img::flatten(
+        disk,
+        &image,
+        &mut |percent| reporter.progress(task, percent as u64, Some(100)),
+        cancel,
+    )?;
     Ok(Unpublished(image))
 }
 
@@ -131,7 +146,9 @@ impl Work<'_> {
             let started = Instant::now();
             let (number, steps) = (step.number, self.plan.steps.len());
             let instruction = step.instruction.to_string();
-            self.reporter.send(Event::StepStarted { step: number, steps, instruction, line: step.line }).await;
+            self.reporter
+                .send(Event::StepStarted { step: number, steps, instruction, line: step.line })
+                .await;
             self.step(step, &mut builder).await.map_err(|error| placed(error, step, self.imagefile))?;
             self.reporter.send(Event::StepFinished { step: number, elapsed: started.elapsed() }).await;
         }
@@ -159,7 +176,9 @@ impl Work<'_> {
         };
         match &step.instruction {
             Instruction::Partition(partition) => self.partition(builder, step, partition).await,
-            Instruction::Copy(transfer) => transfer::copy(builder, self.context, transfer, self.reporter).await,
+            Instruction::Copy(transfer) => {
+                transfer::copy(builder, self.context, transfer, self.reporter).await
+            }
             Instruction::Add(transfer) => transfer::add(builder, self.context, transfer, self.reporter).await,
             Instruction::Run(command) => run_command(builder, command).await,
             Instruction::Inspect => self.inspect(builder).await,
@@ -213,7 +232,12 @@ impl Work<'_> {
     }
 
     /// Formats a partition; after the last one, mounts them all.
-    async fn partition(&self, builder: &Builder, step: &Step, partition: &crate::imagefile::Partition) -> Result<(), Error> {
+    async fn partition(
+        &self,
+        builder: &Builder,
+        step: &Step,
+        partition: &crate::imagefile::Partition,
+    ) -> Result<(), Error> {
         if let Some(filesystem) = partition.format {
             let options = partition.options.clone();
             builder.request(&Request::Format { partition: partition.number, filesystem, options }).await?;

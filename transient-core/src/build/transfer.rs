@@ -20,14 +20,25 @@ pub(super) fn check(context: &Context, transfer: &Transfer) -> Result<(), Error>
 }
 
 /// Copies the sources as `cp -r` does.
-pub(super) async fn copy(builder: &Builder, context: &Context, transfer: &Transfer, reporter: &Reporter) -> Result<(), Error> {
-    let sources = transfer.sources.iter().map(|source| context.find(source)).collect::<Result<Vec<_>, _>>()?;
+pub(super) async fn copy(
+    builder: &Builder,
+    context: &Context,
+    transfer: &Transfer,
+    reporter: &Reporter,
+) -> Result<(), Error> {
+    let sources =
+        transfer.sources.iter().map(|source| context.find(source)).collect::<Result<Vec<_>, _>>()?;
     let placement = placement(transfer, &sources);
     copy_sources(builder, sources, &transfer.destination, placement, reporter).await
 }
 
 /// Unpacks the sources that are archives into the destination, and copies the others.
-pub(super) async fn add(builder: &Builder, context: &Context, transfer: &Transfer, reporter: &Reporter) -> Result<(), Error> {
+pub(super) async fn add(
+    builder: &Builder,
+    context: &Context,
+    transfer: &Transfer,
+    reporter: &Reporter,
+) -> Result<(), Error> {
     let destination = absolute(&transfer.destination);
     for path in &transfer.sources {
         let source = context.find(path)?;
@@ -52,7 +63,8 @@ async fn add_archive(
         return Ok(false);
     }
     let file = context.open_file(path)?;
-    let metadata = file.metadata().map_err(|error| Error::io(format!("cannot read '{}'", path.display()), error))?;
+    let metadata =
+        file.metadata().map_err(|error| Error::io(format!("cannot read '{}'", path.display()), error))?;
     if !metadata.is_file() {
         return Ok(false);
     }
@@ -102,7 +114,8 @@ async fn copy_sources(
 /// One source may get the destination's name; several, or a destination that ends in a slash, need a directory.
 fn placement(transfer: &Transfer, sources: &[Source]) -> Placement {
     use std::os::unix::ffi::OsStrExt;
-    let into_directory = transfer.sources.len() > 1 || transfer.destination.as_os_str().as_bytes().ends_with(b"/");
+    let into_directory =
+        transfer.sources.len() > 1 || transfer.destination.as_os_str().as_bytes().ends_with(b"/");
     match sources {
         [source] if !into_directory => {
             source.target_name().map_or(Placement::Into, |name| Placement::AsOrInto(name.to_owned()))

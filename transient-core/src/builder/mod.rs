@@ -10,7 +10,6 @@ mod vm;
 
 use std::path::PathBuf;
 
-pub(crate) use bulk::FrameWriter;
 pub(crate) use terminal::check as check_terminal;
 use vm::failure_kind;
 pub(crate) use vm::{Boot, Builder};

@@ -8,5 +8,5 @@ mod qmp;
 mod trouble;
 
 pub(crate) use arguments::{Accelerated, Configuration, Disk};
-pub(crate) use machine::{Channels, Machine};
+pub(crate) use machine::Machine;
 pub(crate) use qmp::Monitor;

@@ -24,7 +24,7 @@ pub(crate) fn spawn(configuration: &Configuration, descriptors: Vec<(i32, OwnedF
     let mappings =
         descriptors.into_iter().map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
     command.fd_mappings(mappings).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-    crate::sys::end_with_parent(&mut command);
+    crate::sys::die_with_parent(&mut command);
     let mut command = Command::from(command);
     command.kill_on_drop(true);
     command.spawn().map_err(|error| not_started(configuration, error))

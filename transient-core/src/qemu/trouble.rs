@@ -45,9 +45,14 @@ impl Trouble {
         }
     }
 
-    /// Whether this says more than that QEMU is gone.
-    fn explains(&self) -> bool {
-        !matches!(self, Self::Exited { .. } | Self::Ended { .. })
+    /// How much this says about what happened.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Panicked { .. } | Self::HostDiskFull | Self::DiskFailed { .. } => 3,
+            Self::Exited { words, .. } if !words.is_empty() => 2,
+            Self::Ended { console } if !console.is_empty() => 1,
+            Self::Exited { .. } | Self::Ended { .. } => 0,
+        }
     }
 }
 
@@ -66,7 +71,7 @@ impl Watch {
     /// Notes a trouble; the first stays, unless a later one explains more.
     pub(crate) fn report(&self, trouble: Trouble) {
         self.trouble.send_if_modified(|current| {
-            let better = current.as_ref().is_none_or(|current| !current.explains() && trouble.explains());
+            let better = current.as_ref().is_none_or(|current| trouble.rank() > current.rank());
             if better {
                 *current = Some(trouble);
             }
