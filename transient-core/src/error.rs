@@ -162,7 +162,8 @@ impl Error {
 
     /// An error of the operating system about `what`; a full disk is told apart.
     pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
-        let full = matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let full =
+            matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
         let kind = if full { ErrorKind::HostDiskFull } else { ErrorKind::Io };
         Self::new(kind, what).caused_by(source)
     }
@@ -265,7 +266,12 @@ impl Error {
             source = cause.source();
         }
         if let Some(location) = &self.0.location {
-            report.push_str(&format!("\n  --> {}:{}:{}", location.file.display(), location.line, location.column));
+            report.push_str(&format!(
+                "\n  --> {}:{}:{}",
+                location.file.display(),
+                location.line,
+                location.column
+            ));
             if let Some(step) = &self.0.step {
                 report.push_str(&format!("\n   |  {}", step.lines().next().unwrap_or_default()));
             }

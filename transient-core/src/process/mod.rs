@@ -159,7 +159,9 @@ mod tests {
     #[test]
     fn a_program_that_may_not_be_run_says_why() {
         let error = run("/etc/passwd", &[], &CancelToken::new()).expect_err("not executable");
-        assert!(error.report().starts_with("Could not run required program '/etc/passwd': Permission denied"));
+        assert!(
+            error.report().starts_with("Could not run required program '/etc/passwd': Permission denied")
+        );
     }
 
     #[test]

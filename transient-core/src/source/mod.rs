@@ -32,7 +32,9 @@ pub(crate) fn bring_in(
             file::bring_in(store, &spec.name, path.as_ref(), reporter, cancel)
         }
         Some((Protocol::Http, _)) => Err(not_fetched(store, spec, "downloading it over http")),
-        Some((Protocol::Vagrant, _)) | None => Err(not_fetched(store, spec, "downloading it as a vagrant box")),
+        Some((Protocol::Vagrant, _)) | None => {
+            Err(not_fetched(store, spec, "downloading it as a vagrant box"))
+        }
     }
 }
 

@@ -53,10 +53,7 @@ pub(super) fn unpack(
 }
 
 /// Returns the decompressed stream of all members of a file.
-fn decoder<'a>(
-    source: BufReader<Counted<'a>>,
-    compression: Compression,
-) -> io::Result<Box<dyn Read + 'a>> {
+fn decoder<'a>(source: BufReader<Counted<'a>>, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),

@@ -177,7 +177,9 @@ fn failure(what: &str, path: &Path, error: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space on that disk, or choose a backend on another one"
         }
-        io::ErrorKind::NotADirectory => "a part of the path is a file; choose another backend, or remove that file",
+        io::ErrorKind::NotADirectory => {
+            "a part of the path is a file; choose another backend, or remove that file"
+        }
         _ => return Error::io(format!("{what} '{}'", path.display()), error),
     };
     Error::io(format!("{what} '{}'", path.display()), error).hint(hint)
