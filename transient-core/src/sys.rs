@@ -24,3 +24,33 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     // calls; nothing allocates or takes a lock.
     unsafe { command.pre_exec(in_child) };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::thread;
+
+    use super::*;
+
+    fn sleeper() -> Command {
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        die_with_parent(&mut command);
+        command
+    }
+
+    #[test]
+    fn the_child_ends_with_the_thread_that_spawned_it() {
+        let mut child = thread::spawn(|| sleeper().spawn().expect("runs")).join().expect("no panic");
+        assert_eq!(child.wait().expect("reaped").signal(), Some(Signal::KILL.as_raw()));
+    }
+
+    #[test]
+    fn the_child_lives_as_long_as_its_thread() {
+        let mut child = sleeper().spawn().expect("runs");
+        thread::sleep(std::time::Duration::from_millis(50));
+        assert!(child.try_wait().expect("asked").is_none());
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+    }
+}

@@ -20,9 +20,7 @@ impl ImageName {
         if name.is_empty() {
             return Err(Error::new(ErrorKind::InvalidImageName, "an image name must not be empty"));
         }
-        const SAFE: &percent_encoding::AsciiSet =
-            &percent_encoding::NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'~');
-        Ok(Self { encoded: percent_encoding::utf8_percent_encode(&name, SAFE).to_string(), name })
+        Ok(Self { encoded: name.clone(), name })
     }
 
     /// Returns the name as people write it.
@@ -33,11 +31,5 @@ impl ImageName {
     /// Returns the name of the image's file in the backend.
     pub fn encoded(&self) -> &str {
         &self.encoded
-    }
-
-    /// Returns the name of an image whose file has this name.
-    pub fn from_encoded(encoded: &std::ffi::OsStr) -> Option<Self> {
-        let name = percent_encoding::percent_decode_str(encoded.to_str()?).decode_utf8().ok()?;
-        Self::new(name).ok()
     }
 }

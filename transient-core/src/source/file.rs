@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::unpack::unpack;
 use crate::event::Reporter;
@@ -106,7 +106,7 @@ fn convert(
     plain: &Path,
     named: &Path,
     header: &Header,
-    converted: &PathBuf,
+    converted: &Path,
     reporter: &Reporter,
     cancel: &CancelToken,
 ) -> Result<(), Error> {

@@ -90,10 +90,11 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Release 0.25 builds in the file itself, without a lock: what is no longer ours stays.
-        if is_at(&self.file, &self.path) && is_own(&self.file) {
-            if let Err(error) = fs::remove_file(&self.path) {
-                tracing::warn!("'{}' could not be removed: {error}", self.path.display());
-            }
+        if is_at(&self.file, &self.path)
+            && is_own(&self.file)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!("'{}' could not be removed: {error}", self.path.display());
         }
         unlock(&self.file);
     }

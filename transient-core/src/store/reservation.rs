@@ -154,9 +154,10 @@ impl Reservation {
         let place = &self.place;
         let failed = |error| failure("cannot finish", file, error);
         let open = File::open(file).map_err(failed)?;
-        let image = listing::read_open(&open, file, self.name.as_str())?;
         open.set_permissions(Permissions::from_mode(READ_ONLY)).map_err(failed)?;
         open.sync_all().map_err(failed)?;
+        // Not before: what the file occupies is only known when it is on disk.
+        let image = listing::read_open(&open, file, self.name.as_str())?;
         if !place.local {
             self.store.check_replaceable(&self.name)?;
         }

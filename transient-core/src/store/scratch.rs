@@ -47,10 +47,11 @@ impl Scratch {
 pub(super) fn sweep(parent: &Path, prefix: &str) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && is_scratch(entry.file_name().as_encoded_bytes(), prefix) {
-            if let Err(error) = sweep_one(&entry.path()) {
-                tracing::warn!("'{}' could not be removed: {error}", entry.path().display());
-            }
+        if is_folder
+            && is_scratch(entry.file_name().as_encoded_bytes(), prefix)
+            && let Err(error) = sweep_one(&entry.path())
+        {
+            tracing::warn!("'{}' could not be removed: {error}", entry.path().display());
         }
     }
 }
