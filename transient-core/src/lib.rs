@@ -35,6 +35,7 @@ mod process;
 mod qemu;
 mod source;
 mod store;
+mod suggest;
 mod sys;
 
 pub use build::{BuildOptions, Plan, Step, Terminal, build};

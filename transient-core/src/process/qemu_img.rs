@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::ErrorKind;
-    use crate::image::header::{self, Format};
+    use crate::image::header::{Format, Header};
 
     /// Names that a careless call takes for something else.
     const NAMES: [&str; 6] = ["plain", "a,size=1", "-o", "nbd:unix", "json:{}", "with blank'\"\\ä"];
@@ -132,7 +132,7 @@ mod tests {
             create_empty(&base, 1 << 20, &cancel).expect("a base");
             create_overlay(&overlay, &base, &cancel).expect("an overlay");
             flatten(&overlay, &flat, &mut |_| {}, &cancel).expect("flat");
-            let read = |path| header::read(&File::open(path).expect("there")).expect("a header");
+            let read = |path| Header::read(&File::open(path).expect("there")).expect("a header");
             assert!(read(&overlay).refusal().is_some(), "{name}: has a backing file");
             assert_eq!(read(&flat).refusal(), None, "{name}");
             assert_eq!(read(&flat).virtual_size, 1 << 20, "{name}");
@@ -169,7 +169,7 @@ mod tests {
         let (inner, outer) = (folder.path().join("inner"), folder.path().join("outer"));
         create_empty(&inner, 1 << 20, &cancel).expect("made");
         convert(&inner, "raw", &outer, &mut |_| {}, &cancel).expect("converted");
-        let header = header::read(&File::open(outer).expect("there")).expect("a header");
+        let header = Header::read(&File::open(outer).expect("there")).expect("a header");
         assert_eq!(header.format, Format::Qcow2);
         assert_eq!(header.virtual_size, fs::metadata(&inner).expect("there").len().next_multiple_of(512));
     }

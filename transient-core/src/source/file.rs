@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::unpack::unpack;
 use crate::event::Reporter;
-use crate::image::header::{self, Header};
+use crate::image::header::{Compression, Header};
 use crate::image::{Image, ImageName};
 use crate::process::qemu_img;
 use crate::{CancelToken, Error, ErrorKind, Event, Store};
@@ -29,7 +29,7 @@ pub(super) fn bring_in(
     if let Some(image) = store.image(name)? {
         return Ok(image);
     }
-    let plain = match header::compression(&first_bytes(&source, path)?) {
+    let plain = match Compression::detect(&first_bytes(&source, path)?) {
         None => path.to_owned(),
         Some(compression) => {
             let unpacked = reservation.folder().join("unpacked");
@@ -92,12 +92,12 @@ fn inspect(plain: &Path, named: &Path) -> Result<Header, Error> {
     if file.metadata().map_err(|error| unreadable(named, error))?.len() == 0 {
         return Err(refused("it is empty"));
     }
-    let header = header::read(&file).map_err(|error| match error.kind() {
+    let header = Header::read(&file).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => refused(&error.to_string()),
         _ => unreadable(named, error),
     })?;
     match header.refusal() {
-        Some(reason) => Err(refused(&reason).hint("only an image that is whole in itself can be brought in")),
+        Some(reason) => Err(refused(reason).hint("only an image that is whole in itself can be brought in")),
         None => Ok(header),
     }
 }
@@ -117,7 +117,7 @@ fn convert(
         done = (part * total as f64) as u64;
         reporter.progress(&task, done, Some(total));
     };
-    qemu_img::convert(plain, header.format.qemu_name(), converted, &mut progress, cancel)?;
+    qemu_img::convert(plain, header.format.name(), converted, &mut progress, cancel)?;
     reporter.send_blocking(Event::Progress { task, done: total, total: Some(total), finished: true });
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::failure;
 use crate::image::Image;
-use crate::image::header::{self, Format};
+use crate::image::header::{Format, Header};
 use crate::{Error, ErrorKind, ImageName};
 
 /// The unit of `st_blocks`, whatever the filesystem's own block size is.
@@ -87,15 +87,15 @@ pub(super) fn read(path: &Path, name: &str) -> Result<Option<Image>, Error> {
 /// Reads an open image file, which must be a standalone qcow2 image.
 pub(super) fn read_open(file: &File, path: &Path, name: &str) -> Result<Image, Error> {
     let failed = |error| failure("cannot read", path, error);
-    let header = header::read(file).map_err(|error| match error.kind() {
+    let header = Header::read(file).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => invalid(path, &error.to_string()),
         _ => failed(error),
     })?;
     if header.format != Format::Qcow2 {
-        return Err(invalid(path, &format!("it looks like {}", header.format.qemu_name())));
+        return Err(invalid(path, &format!("it looks like {}", header.format.name())));
     }
     if let Some(reason) = header.refusal() {
-        return Err(invalid(path, &reason));
+        return Err(invalid(path, reason));
     }
     let real_size = file.metadata().map_err(failed)?.blocks() * BLOCK;
     Ok(Image { name: name.to_owned(), path: path.to_owned(), virtual_size: header.virtual_size, real_size })
