@@ -25,6 +25,11 @@ impl<'l, 't> Cursor<'l, 't> {
         Self { pieces: line.rest.iter(), rest: "", at: line.keyword.span.end }
     }
 
+    /// Reads a text that is all on one line.
+    pub(super) fn over(piece: Piece<'t>) -> Self {
+        Self { pieces: [].iter(), rest: piece.text, at: piece.span.start }
+    }
+
     fn skip_blanks(&mut self) {
         loop {
             let trimmed = self.rest.trim_start_matches(is_blank);
@@ -106,7 +111,9 @@ impl<'l, 't> Cursor<'l, 't> {
     pub(super) fn quoted(&mut self) -> Result<Piece<'t>, Problem> {
         let span = self.next_span();
         if !self.eat('"') {
-            return Err(Problem::new(span, "expected a text in double quotes"));
+            return Err(
+                Problem::new(span, "expected a text in double quotes").help("as in `OPTIONS \"-m 0\"`")
+            );
         }
         let Some(length) = self.rest.find('"') else {
             let span = Span::new(span.start, self.at + self.rest.len());
@@ -117,8 +124,8 @@ impl<'l, 't> Cursor<'l, 't> {
         Ok(text)
     }
 
-    /// Takes a word as a shell does: quotes and `\` keep blanks. A quote within a word that is never closed is
-    /// a character like others (`it's`).
+    /// Takes a word as a shell does: quotes and `\` keep blanks. An apostrophe (`it's`), and a quote within a
+    /// word that is never closed, are characters like others.
     pub(super) fn word(&mut self) -> Result<Option<Word>, Problem> {
         self.skip_blanks();
         if self.rest.is_empty() {
@@ -126,9 +133,11 @@ impl<'l, 't> Cursor<'l, 't> {
         }
         let start = self.at;
         let mut text = String::new();
+        let mut previous = None;
         while let Some(character) = self.rest.chars().next().filter(|character| !is_blank(*character)) {
             self.advance(character.len_utf8());
             match character {
+                _ if is_apostrophe(previous, character) => text.push(character),
                 '\\' => text.extend(self.escaped()),
                 '"' | '\'' => match closing(self.rest, character) {
                     Some(length) => self.unquote(character, length, &mut text),
@@ -142,6 +151,7 @@ impl<'l, 't> Cursor<'l, 't> {
                 },
                 _ => text.push(character),
             }
+            previous = Some(character);
         }
         Ok(Some(Word { text, span: Span::new(start, self.at) }))
     }
@@ -163,6 +173,11 @@ impl<'l, 't> Cursor<'l, 't> {
             }
         }
     }
+}
+
+/// Whether a `'` is part of a name.
+pub(super) fn is_apostrophe(previous: Option<char>, character: char) -> bool {
+    character == '\'' && previous.is_some_and(char::is_alphanumeric)
 }
 
 /// Finds the closing quote; in double quotes a `\` escapes.
@@ -189,6 +204,21 @@ pub(super) fn quote(word: &str) -> std::borrow::Cow<'_, str> {
     format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"")).into()
 }
 
+/// Writes a word so that [`Cursor::word`] reads it as it is, within double quotes that it has none of.
+pub(super) fn quote_within_quotes(word: &str) -> std::borrow::Cow<'_, str> {
+    if !word.contains('\'') {
+        return quote(word);
+    }
+    let mut quoted = String::new();
+    for character in word.chars() {
+        if is_blank(character) || matches!(character, '\'' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::lines;
@@ -210,7 +240,8 @@ mod tests {
         for (text, expected) in [
             ("a b  c", &["a", "b", "c"] as &[_]),
             (r#""a b" c"#, &["a b", "c"]),
-            ("'a \"b' x'y z'", &["a \"b", "xy z"]),
+            ("'a \"b' x/'y z'", &["a \"b", "x/y z"]),
+            ("it's bob's x\"y z\"", &["it's", "bob's", "xy z"]),
             (r"a\ b \\ \'", &["a b", "\\", "'"]),
             (r#""a\"b\\c\d""#, &["a\"b\\c\\d"]),
             ("it's #x", &["it's", "#x"]),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use transient_guest::protocol::{DiskLabel, Filesystem};
 
 use super::Keyword;
-use super::cursor::quote;
+use super::cursor::{quote, quote_within_quotes};
 use super::size::{Size, SizeUnit};
 use crate::image::ImageSpec;
 
@@ -143,7 +143,8 @@ impl fmt::Display for Partition {
             write!(formatter, " FORMAT {}", format.name())?;
         }
         if !self.options.is_empty() {
-            write!(formatter, " OPTIONS \"{}\"", shell_words::join(&self.options))?;
+            let words: Vec<_> = self.options.iter().map(|word| quote_within_quotes(word)).collect();
+            write!(formatter, " OPTIONS \"{}\"", words.join(" "))?;
         }
         if let Some(mount) = &self.mount {
             write!(formatter, " MOUNT {}", quote(&mount.to_string_lossy()))?;

@@ -1,5 +1,6 @@
 //! The first pass: from text to logical lines, whose instructions need not be known.
 
+use super::cursor::is_apostrophe;
 use super::{Keyword, Problem, Span};
 
 /// A part of the text, with its place.
@@ -169,16 +170,17 @@ pub(super) fn trailing_backslashes(text: &str) -> usize {
 /// Finds the `#` that begins a comment: after a blank, and in no quotes.
 fn comment_start(text: &str) -> Option<usize> {
     let mut quote = None;
-    let mut after_blank = true;
+    let mut previous = None;
     for (at, character) in text.char_indices() {
         match (quote, character) {
             (Some(open), _) if open == character => quote = None,
             (Some(_), _) => {}
+            (None, _) if is_apostrophe(previous, character) => {}
             (None, '"' | '\'') if text[at + 1..].contains(character) => quote = Some(character),
-            (None, '#') if after_blank => return Some(at),
+            (None, '#') if previous.is_none_or(is_blank) => return Some(at),
             (None, _) => {}
         }
-        after_blank = is_blank(character);
+        previous = Some(character);
     }
     None
 }

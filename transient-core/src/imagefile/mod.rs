@@ -80,7 +80,10 @@ impl Imagefile {
         let (text, mut problems) = decode(text);
         problems.extend(line::check_characters(&text));
         let statements = statements(&text, &mut problems);
-        problems.extend(check(&statements));
+        // Where nothing is known, what is missing need not be told.
+        if !statements.is_empty() || problems.is_empty() {
+            problems.extend(check(&statements));
+        }
         if !problems.is_empty() {
             return Err(invalid(&path, &text, problems));
         }

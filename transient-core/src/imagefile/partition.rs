@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use transient_guest::protocol::Filesystem;
 
-use super::cursor::Word;
+use super::cursor::{Cursor, Word};
 use super::parse::{Parsed, Reader, has_parent, normalized, shortened};
 use super::size::Size;
 use super::{Partition, PartitionFlag, Piece, Problem, Span};
@@ -147,10 +147,12 @@ fn options(reader: &mut Reader<'_, '_>) -> Result<(Vec<String>, Span), Problem> 
         return Err(reader.expected("a text in double quotes after OPTIONS"));
     }
     let text = reader.cursor.quoted()?;
-    let words = shell_words::split(text.text).map_err(|_| {
-        Problem::new(text.span, "a quote in OPTIONS is not closed")
-            .help("the text is split into words as in a shell")
-    })?;
+    // A `#` means nothing here, as it would in a shell.
+    let mut cursor = Cursor::over(text);
+    let mut words = Vec::new();
+    while let Some(word) = cursor.word()? {
+        words.push(word.text);
+    }
     Ok((words, text.span))
 }
 

@@ -165,15 +165,14 @@ fn check_partitions(partitions: &[&Statement], problems: &mut Vec<Problem>) {
 /// What the kind of partition table does not allow.
 fn check_table(label: DiskLabel, partitions: &[&Statement], problems: &mut Vec<Problem>) {
     let (name, highest) = match label {
-        DiskLabel::Gpt => ("GPT", 128),
-        DiskLabel::Mbr => ("MBR", 4),
+        DiskLabel::Gpt => ("a GPT", 128),
+        DiskLabel::Mbr => ("an MBR", 4),
     };
     for (statement, partition) in
         partitions.iter().filter_map(|statement| Some((statement, statement.partition()?)))
     {
         if !(1..=highest).contains(&partition.number) {
-            let message = format!("there is no partition {} in an {name} table", partition.number);
-            let message = message.replace("an GPT", "a GPT");
+            let message = format!("there is no partition {} in {name} table", partition.number);
             let help = format!("the numbers are 1 to {highest}");
             problems.push(Problem::new(statement.span, message).help(help));
         }
