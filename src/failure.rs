@@ -116,7 +116,11 @@ fn readable(report: &str) -> String {
 /// Prints a panic as one line that asks for a report: it is a bug, and a trace helps no user.
 pub(crate) fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("no message");
+        let message = match (info.payload().downcast_ref::<&str>(), info.payload().downcast_ref::<String>()) {
+            (Some(message), _) => message,
+            (None, Some(message)) => message.as_str(),
+            (None, None) => "no message",
+        };
         let place =
             info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
         let message = message.lines().next().unwrap_or_default();
