@@ -109,7 +109,7 @@ pub(crate) struct ImageBuild {
 #[derive(Debug, Args)]
 pub(crate) struct VmArgs {
     /// Memory, for example 512MiB or 4G [default: 2GiB, or what the host can spare]
-    #[arg(long, value_name = "SIZE", value_parser = transient_core::image::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = transient_core::image::parse_bytes)]
     pub(crate) memory: Option<u64>,
 
     /// Virtual CPUs [default: all of the host, up to 4]

@@ -8,7 +8,7 @@ mod spec;
 use std::path::PathBuf;
 
 pub use name::ImageName;
-pub use size::{format_bytes, parse_size};
+pub use size::{format_bytes, parse_bytes};
 pub use spec::{ImageSpec, Protocol};
 
 /// An image of the backend (or a locally built one).

@@ -21,7 +21,7 @@ pub fn format_bytes(bytes: u64) -> String {
 /// # Errors
 ///
 /// [`ErrorKind::InvalidArgument`] when it is none.
-pub fn parse_size(text: &str) -> Result<u64, Error> {
+pub fn parse_bytes(text: &str) -> Result<u64, Error> {
     let invalid = || Error::new(ErrorKind::InvalidArgument, format!("'{text}' is no size"));
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().map_err(|_| invalid())?;
