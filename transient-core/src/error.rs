@@ -162,7 +162,8 @@ impl Error {
 
     /// An error of the operating system about `what`; a full disk is told apart.
     pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
-        let full = matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let full =
+            matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
         let kind = if full { ErrorKind::HostDiskFull } else { ErrorKind::Io };
         Self::new(kind, what).caused_by(source)
     }
@@ -257,6 +258,15 @@ impl Error {
 
     /// Returns everything that a person needs to see, over several lines, without a final newline.
     pub fn report(&self) -> String {
+        self.render(false)
+    }
+
+    /// Returns the [`Self::report`] with the colours of a terminal.
+    pub fn report_colored(&self) -> String {
+        self.render(true)
+    }
+
+    fn render(&self, color: bool) -> String {
         let mut report = self.0.message.clone();
         let mut source = self.source();
         while let Some(cause) = source {
@@ -264,8 +274,16 @@ impl Error {
             report.push_str(&cause.to_string());
             source = cause.source();
         }
-        if let Some(location) = &self.0.location {
-            report.push_str(&format!("\n  --> {}:{}:{}", location.file.display(), location.line, location.column));
+        if !self.0.diagnostics.is_empty() {
+            report.push_str("\n\n");
+            report.push_str(&crate::imagefile::render(&self.0.diagnostics, color));
+        } else if let Some(location) = &self.0.location {
+            report.push_str(&format!(
+                "\n  --> {}:{}:{}",
+                location.file.display(),
+                location.line,
+                location.column
+            ));
             if let Some(step) = &self.0.step {
                 report.push_str(&format!("\n   |  {}", step.lines().next().unwrap_or_default()));
             }

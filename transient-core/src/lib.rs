@@ -31,9 +31,12 @@ mod event;
 pub mod image;
 pub mod imagefile;
 mod locations;
+mod process;
 mod qemu;
 mod source;
 mod store;
+mod suggest;
+mod sys;
 
 pub use build::{BuildOptions, Plan, Step, Terminal, build};
 pub use builder::{Accelerator, Network, VmOptions, appliance};

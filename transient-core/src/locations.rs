@@ -73,7 +73,8 @@ fn appliances() -> Vec<PathBuf> {
         return vec![explicit];
     }
     let Ok(program) = env::current_exe() else { return Vec::new() };
-    let installed = program.parent().and_then(Path::parent).map(|prefix| prefix.join("lib/transient/appliance"));
+    let installed =
+        program.parent().and_then(Path::parent).map(|prefix| prefix.join("lib/transient/appliance"));
     let checkout = program
         .ancestors()
         .find(|folder| folder.file_name().is_some_and(|name| name == "target"))

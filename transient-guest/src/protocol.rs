@@ -300,8 +300,13 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let preamble =
-            Preamble { host_key_seed: [171; 32], client_key: [0; 32], entropy: [171; 32], clock: 0, network: false };
+        let preamble = Preamble {
+            host_key_seed: [171; 32],
+            client_key: [0; 32],
+            entropy: [171; 32],
+            clock: 0,
+            network: false,
+        };
         assert!(!format!("{preamble:?}").contains("171"));
     }
 }

@@ -1,24 +1,29 @@
 //! The disk backend and the VM store.
 
+mod listing;
+mod lock;
+mod reservation;
+mod scratch;
+mod vms;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+pub use listing::Listing;
+pub(crate) use reservation::Reservation;
+
+use crate::event::Reporter;
 use crate::image::Image;
-use crate::{Error, ImageName, Locations};
+use crate::{CancelToken, Error, ErrorKind, ImageName, Locations};
 
 /// The images of a user, and the VMs that use them.
 #[derive(Debug, Clone)]
 pub struct Store {
     locations: Locations,
-}
-
-/// What a backend holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listing {
-    /// The images, sorted by name.
-    pub images: Vec<Image>,
-    /// One sentence for each file that looks like an image and is none.
-    pub warnings: Vec<String>,
 }
 
 impl Store {
@@ -38,7 +43,7 @@ impl Store {
     ///
     /// [`crate::ErrorKind::Io`] when the backend cannot be read.
     pub fn images(&self) -> Result<Listing, Error> {
-        Ok(Listing::default())
+        listing::list(&self.locations.backend)
     }
 
     /// Returns one image, or `None` when the backend has none of that name.
@@ -47,53 +52,135 @@ impl Store {
     ///
     /// [`crate::ErrorKind::InvalidImage`] when the file is no standalone qcow2 image.
     pub fn image(&self, name: &ImageName) -> Result<Option<Image>, Error> {
-        let _ = name;
-        Ok(None)
+        if listing::is_hidden(name.encoded()) {
+            return Ok(None);
+        }
+        listing::read(&self.path_of(name), name.as_str())
     }
 
-    /// Returns the names of the VMs that have a disk on this image, sorted.
+    /// Returns the names of the VMs that have a disk on this image, sorted. The image need not exist.
+    ///
+    /// What a disk stands on is read from the disk itself; where that fails, the disk's name decides.
     ///
     /// # Errors
     ///
     /// [`crate::ErrorKind::Io`] when the VM store cannot be read.
     pub fn vms_using(&self, name: &ImageName) -> Result<Vec<String>, Error> {
-        let _ = name;
-        Ok(Vec::new())
+        vms::using(&self.locations.vmstore, &self.path_of(name), name)
     }
 
     /// Removes images, all or none. Returns a warning for each that was removed by `force` though VMs use it.
+    ///
+    /// A file of the backend that is no valid image is removed as well.
     ///
     /// # Errors
     ///
     /// [`crate::ErrorKind::ImageNotFound`]; [`crate::ErrorKind::ImageInUse`] without `force`.
     pub fn remove(&self, names: &[ImageName], force: bool) -> Result<Vec<String>, Error> {
-        let _ = (names, force);
-        Ok(Vec::new())
+        let mut warnings = Vec::new();
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for name in names {
+            let path = self.path_of(name);
+            if paths.contains(&path) {
+                continue;
+            }
+            if !self.has_file(name)? {
+                let message = format!("No image in backend with name '{}'", name.as_str());
+                return Err(Error::new(ErrorKind::ImageNotFound, message));
+            }
+            let vms = self.vms_using(name)?;
+            if !vms.is_empty() && !force {
+                return Err(in_use(name, vms).hint("remove these VMs first, or remove the image by force"));
+            }
+            if !vms.is_empty() {
+                warnings.push(in_use(name, vms).to_string());
+            }
+            paths.push(path);
+        }
+        for path in paths {
+            fs::remove_file(&path).map_err(|error| failure("cannot remove", &path, error))?;
+        }
+        Ok(warnings)
     }
 
     /// Takes the name for a new image and makes a folder for work on it, in the backend or, for a local
-    /// image, in `local`. Waits until no other process has the name.
-    pub(crate) fn reserve(&self, name: &ImageName, local: Option<&Path>) -> Result<Reservation, Error> {
-        let _ = (name, local);
-        Ok(Reservation { folder: PathBuf::new() })
+    /// image, in `local`. Waits until no other process has the name, and says so. Blocks.
+    ///
+    /// Before that, it clears away what processes left that were killed.
+    pub(crate) fn reserve(
+        &self,
+        name: &ImageName,
+        local: Option<&Path>,
+        reporter: &Reporter,
+        cancel: &CancelToken,
+    ) -> Result<Reservation, Error> {
+        Reservation::take(self, name, local, reporter, cancel)
+    }
+
+    /// Refuses an image that exists and has a VM's disk on it: bytes under a disk must not change.
+    fn check_replaceable(&self, name: &ImageName) -> Result<(), Error> {
+        if !self.has_file(name)? {
+            return Ok(());
+        }
+        let vms = self.vms_using(name)?;
+        if vms.is_empty() {
+            return Ok(());
+        }
+        Err(in_use(name, vms).hint("remove these VMs first, or give the new image another name"))
+    }
+
+    /// Whether the backend has a file for an image of that name, valid or not.
+    fn has_file(&self, name: &ImageName) -> Result<bool, Error> {
+        let path = self.path_of(name);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) => Ok(!metadata.is_dir() && !listing::is_hidden(name.encoded())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failure("cannot read", &path, error)),
+        }
+    }
+
+    fn path_of(&self, name: &ImageName) -> PathBuf {
+        self.locations.backend.join(name.encoded())
     }
 }
 
-/// A name that is taken, and a folder for work in progress. Dropping it removes the folder.
-#[derive(Debug)]
-pub(crate) struct Reservation {
-    folder: PathBuf,
+fn in_use(name: &ImageName, vms: Vec<String>) -> Error {
+    let list = vms.iter().map(|vm| quoted(vm)).collect::<Vec<_>>().join(", ");
+    let message = format!("Backend '{}' is in use by [{list}]", name.as_str());
+    Error::new(ErrorKind::ImageInUse, message).with_vms(vms)
 }
 
-impl Reservation {
-    /// Returns the folder, which is on the same filesystem as the image will be.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+/// Quotes a name as scripts know it from release 0.25: in single quotes, unless only those are in it.
+fn quoted(name: &str) -> String {
+    let quote = if name.contains('\'') && !name.contains('"') { '"' } else { '\'' };
+    let mut quoted = String::from(quote);
+    for character in name.chars() {
+        match character {
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\\' => quoted.push_str("\\\\"),
+            _ if character == quote => quoted.extend(['\\', quote]),
+            _ if character.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(character))),
+            _ => quoted.push(character),
+        }
     }
+    quoted.push(quote);
+    quoted
+}
 
-    /// Makes a whole qcow2 file in the folder the image: read-only, on disk, and then visible to others.
-    pub(crate) fn commit(self, file: &Path) -> Result<Image, Error> {
-        let _ = file;
-        Err(Error::new(crate::ErrorKind::Internal, "not written yet"))
-    }
+/// An error of the operating system about a path of the store, with what can be done about it.
+fn failure(what: &str, path: &Path, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "check its owner and permissions, or choose another backend",
+        io::ErrorKind::ReadOnlyFilesystem => "the filesystem is read-only; choose another backend",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space on that disk, or choose a backend on another one"
+        }
+        io::ErrorKind::NotADirectory => {
+            "a part of the path is a file; choose another backend, or remove that file"
+        }
+        _ => return Error::io(format!("{what} '{}'", path.display()), error),
+    };
+    Error::io(format!("{what} '{}'", path.display()), error).hint(hint)
 }

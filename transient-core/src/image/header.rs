@@ -1,1 +1,0 @@
-//! Reading the headers of disk images natively, without QEMU.

@@ -1,0 +1,193 @@
+//! Making and converting disk images with `qemu-img`.
+//!
+//! Formats are always named, never probed. Paths are made absolute: such a path cannot be taken for an
+//! option, nor for a `protocol:` or `json:` name.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::Program;
+use crate::{CancelToken, Error};
+
+const QEMU_IMG: Program = Program {
+    name: "qemu-img",
+    package: "install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora)",
+};
+
+/// Makes an empty qcow2 image for a disk of `size` bytes.
+pub(crate) fn create_empty(path: &Path, size: u64, cancel: &CancelToken) -> Result<(), Error> {
+    let (path, size) = (absolute(path)?, size.to_string());
+    let arguments = ["create", "-q", "-f", "qcow2", "--"].map(OsStr::new);
+    run(arguments.into_iter().chain([path.as_os_str(), OsStr::new(&size)]), &mut |_| {}, cancel)
+}
+
+/// Makes a qcow2 overlay on the qcow2 image `backing`, of the same size. The overlay names it by its
+/// absolute path.
+pub(crate) fn create_overlay(path: &Path, backing: &Path, cancel: &CancelToken) -> Result<(), Error> {
+    let (path, backing) = (absolute(path)?, absolute(backing)?);
+    let arguments = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"].map(OsStr::new);
+    let arguments = arguments.into_iter().chain([backing.as_os_str(), OsStr::new("--"), path.as_os_str()]);
+    run(arguments, &mut |_| {}, cancel)
+}
+
+/// Writes what a qcow2 image and all it stands on hold into one standalone qcow2 image.
+/// `progress` is given the part that is done, from 0 to 1.
+pub(crate) fn flatten(
+    source: &Path,
+    destination: &Path,
+    progress: &mut dyn FnMut(f64),
+    cancel: &CancelToken,
+) -> Result<(), Error> {
+    convert(source, "qcow2", destination, progress, cancel)
+}
+
+/// As [`flatten`], from any format, named as `qemu-img` does.
+pub(crate) fn convert(
+    source: &Path,
+    format: &str,
+    destination: &Path,
+    progress: &mut dyn FnMut(f64),
+    cancel: &CancelToken,
+) -> Result<(), Error> {
+    let (source, destination) = (absolute(source)?, absolute(destination)?);
+    let arguments = ["convert", "-p", "-f", format, "-O", "qcow2", "--"].map(OsStr::new);
+    let arguments = arguments.into_iter().chain([source.as_os_str(), destination.as_os_str()]);
+    let mut meter = Meter::default();
+    let mut output = |piece: &[u8]| {
+        if let Some(part) = meter.feed(piece) {
+            progress(part);
+        }
+    };
+    run(arguments, &mut output, cancel)
+}
+
+fn run<'a>(
+    arguments: impl IntoIterator<Item = &'a OsStr>,
+    output: &mut dyn FnMut(&[u8]),
+    cancel: &CancelToken,
+) -> Result<(), Error> {
+    QEMU_IMG.run(arguments, output, cancel)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path)
+        .map_err(|error| Error::io(format!("'{}' cannot be made an absolute path", path.display()), error))
+}
+
+/// Reads the progress that `qemu-img` prints: `    (12.50/100%)`, each followed by a carriage return.
+#[derive(Debug, Default)]
+struct Meter {
+    /// What came after the last carriage return.
+    rest: String,
+}
+
+impl Meter {
+    /// Returns the newest part that is done, from 0 to 1, if this piece completes one.
+    fn feed(&mut self, piece: &[u8]) -> Option<f64> {
+        self.rest.push_str(&String::from_utf8_lossy(piece));
+        let end = self.rest.rfind('\r')?;
+        let newest = self.rest[..end].rsplit('\r').next().and_then(parse_percent);
+        self.rest.drain(..=end);
+        newest.map(|percent| (percent / 100.0).clamp(0.0, 1.0))
+    }
+}
+
+fn parse_percent(text: &str) -> Option<f64> {
+    text.trim().strip_prefix('(')?.strip_suffix("/100%)")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::FileExt;
+    use std::process::Command;
+
+    use super::*;
+    use crate::ErrorKind;
+    use crate::image::header::{Format, Header};
+
+    /// Names that a careless call takes for something else.
+    const NAMES: [&str; 6] = ["plain", "a,size=1", "-o", "nbd:unix", "json:{}", "with blank'\"\\ä"];
+
+    fn read_disk(path: &Path, folder: &Path) -> Vec<u8> {
+        let raw = folder.join("read.raw");
+        let status = Command::new("qemu-img")
+            .args(["convert", "-f", "qcow2", "-O", "raw"])
+            .arg(path)
+            .arg(&raw)
+            .status()
+            .expect("qemu-img runs");
+        assert!(status.success());
+        fs::read(raw).expect("readable")
+    }
+
+    #[test]
+    fn any_path_is_taken_as_a_path() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cancel = CancelToken::new();
+        for name in NAMES {
+            let below = folder.path().join(format!("dir{name}"));
+            fs::create_dir(&below).expect("a folder");
+            let (base, overlay, flat) = (below.join(name), below.join("overlay,x"), below.join("-flat"));
+            create_empty(&base, 1 << 20, &cancel).expect("a base");
+            create_overlay(&overlay, &base, &cancel).expect("an overlay");
+            flatten(&overlay, &flat, &mut |_| {}, &cancel).expect("flat");
+            let read = |path| Header::read(&File::open(path).expect("there")).expect("a header");
+            assert!(read(&overlay).refusal().is_some(), "{name}: has a backing file");
+            assert_eq!(read(&flat).refusal(), None, "{name}");
+            assert_eq!(read(&flat).virtual_size, 1 << 20, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_relative_path_is_one_too() {
+        assert!(absolute(Path::new("nbd:x")).expect("absolute").is_absolute());
+    }
+
+    #[test]
+    fn flattening_keeps_what_both_hold() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cancel = CancelToken::new();
+        let at = |name: &str| folder.path().join(name);
+        let raw = File::create(at("raw")).expect("a file");
+        raw.set_len(4 << 20).expect("grows");
+        raw.write_all_at(b"from the base", 1 << 20).expect("written");
+        convert(&at("raw"), "raw", &at("base"), &mut |_| {}, &cancel).expect("converted");
+        create_overlay(&at("overlay"), &at("base"), &cancel).expect("an overlay");
+        let mut parts = Vec::new();
+        flatten(&at("overlay"), &at("flat"), &mut |part| parts.push(part), &cancel).expect("flat");
+        assert_eq!(parts.last(), Some(&1.0));
+        let disk = read_disk(&at("flat"), folder.path());
+        assert_eq!(&disk[1 << 20..][..13], b"from the base");
+        assert_eq!(disk.len(), 4 << 20);
+    }
+
+    #[test]
+    fn a_raw_disk_that_looks_like_qcow2_stays_raw() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cancel = CancelToken::new();
+        let (inner, outer) = (folder.path().join("inner"), folder.path().join("outer"));
+        create_empty(&inner, 1 << 20, &cancel).expect("made");
+        convert(&inner, "raw", &outer, &mut |_| {}, &cancel).expect("converted");
+        let header = Header::read(&File::open(outer).expect("there")).expect("a header");
+        assert_eq!(header.format, Format::Qcow2);
+        assert_eq!(header.virtual_size, fs::metadata(&inner).expect("there").len().next_multiple_of(512));
+    }
+
+    #[test]
+    fn a_failure_says_what_qemu_img_said() {
+        let missing = Path::new("/nonexistent/x");
+        let error = create_empty(missing, 1 << 20, &CancelToken::new()).expect_err("no folder");
+        assert_eq!(error.kind(), ErrorKind::ProgramFailed);
+        assert!(error.report().contains("/nonexistent/x: Could not create"), "{}", error.report());
+    }
+
+    #[test]
+    fn progress_is_read_across_pieces() {
+        let mut meter = Meter::default();
+        assert_eq!(meter.feed(b"    (0.00/100%)\r    (12."), Some(0.0));
+        assert_eq!(meter.feed(b"50/100"), None);
+        assert_eq!(meter.feed(b"%)\r    (25.00/100%)\r"), Some(0.25));
+        assert_eq!(meter.feed(b"nonsense\r"), None);
+    }
+}

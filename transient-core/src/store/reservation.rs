@@ -1,0 +1,182 @@
+//! Names that are taken for a new image, and making work in progress an image.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::lock::Lock;
+use super::scratch::{Scratch, sweep};
+use super::{Store, failure, listing};
+use crate::event::Reporter;
+use crate::image::Image;
+use crate::{CancelToken, Error, ErrorKind, ImageName};
+
+/// Where work in progress is, in the backend.
+const WORKING: &str = ".working";
+/// How scratch folders there begin. A raw `-` is in no encoded name, so none is taken for another's lock.
+const SCRATCH: &str = ".build-";
+/// Nobody may write: not even QEMU's `commit` key, by which a VM's disk would end in its backing file.
+const READ_ONLY: u32 = 0o444;
+/// The longest name of a file.
+const LONGEST_NAME: usize = 255;
+
+/// A name that is taken, and a folder for work in progress. Dropping it removes the folder and frees the name.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    // In this order: the name is freed last.
+    scratch: Scratch,
+    store: Store,
+    name: ImageName,
+    place: Place,
+    _lock: Lock,
+}
+
+/// Where an image will be, and where work on it is done.
+#[derive(Debug)]
+struct Place {
+    /// Where the image will be.
+    destination: PathBuf,
+    /// The folder that it will be in.
+    folder: PathBuf,
+    /// The folder for locks and scratch folders.
+    working: PathBuf,
+    /// The file whose lock takes the name.
+    lock: PathBuf,
+    /// How the names of scratch folders begin.
+    prefix: String,
+    /// Whether this is a file in a build directory, and no image of the backend.
+    local: bool,
+}
+
+impl Place {
+    fn in_backend(store: &Store, name: &ImageName) -> Result<Self, Error> {
+        if listing::is_hidden(name.encoded()) {
+            let message = format!("'{}' cannot name an image of the backend", name.as_str());
+            return Err(Error::new(ErrorKind::InvalidImageName, message)
+                .hint("files that begin with '.' are not images there; choose another name"));
+        }
+        let folder = store.locations.backend.clone();
+        let working = folder.join(WORKING);
+        Ok(Self {
+            destination: folder.join(name.encoded()),
+            lock: working.join(name.encoded()),
+            prefix: SCRATCH.to_owned(),
+            local: false,
+            folder,
+            working,
+        })
+    }
+
+    fn in_build_directory(folder: &Path, name: &ImageName) -> Result<Self, Error> {
+        let text = name.as_str();
+        let refused = |hint: &str| {
+            let message = format!("'{text}' cannot name a local image, which is a file '{text}.qcow2'");
+            Err(Error::new(ErrorKind::InvalidImageName, message).hint(hint))
+        };
+        if text.contains('/') {
+            return refused("choose a name without '/'");
+        }
+        let prefix = format!(".{text}.working-");
+        if prefix.len() + ".build-".len() > LONGEST_NAME {
+            return refused("choose a shorter name");
+        }
+        Ok(Self {
+            destination: folder.join(format!("{text}.qcow2")),
+            lock: folder.join(format!(".{text}.working")),
+            prefix,
+            local: true,
+            folder: folder.to_owned(),
+            working: folder.to_owned(),
+        })
+    }
+
+    fn what(&self, name: &ImageName) -> String {
+        match self.local {
+            true => format!("'{}'", self.destination.display()),
+            false => format!("image '{}'", name.as_str()),
+        }
+    }
+}
+
+impl Reservation {
+    pub(super) fn take(
+        store: &Store,
+        name: &ImageName,
+        local: Option<&Path>,
+        reporter: &Reporter,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
+        let place = match local {
+            Some(folder) => Place::in_build_directory(folder, name)?,
+            None => Place::in_backend(store, name)?,
+        };
+        if place.local {
+            return Self::take_place(store, name, place, reporter, cancel);
+        }
+        // Before anything is made, and before waiting.
+        store.check_replaceable(name)?;
+        fs::create_dir_all(&place.working)
+            .map_err(|error| failure("cannot make the folder", &place.working, error))?;
+        sweep_locks(&place.working);
+        let reservation = Self::take_place(store, name, place, reporter, cancel)?;
+        // What was waited for may have been the making of an image, on which there may be VMs by now.
+        store.check_replaceable(name)?;
+        Ok(reservation)
+    }
+
+    fn take_place(
+        store: &Store,
+        name: &ImageName,
+        place: Place,
+        reporter: &Reporter,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
+        let lock = Lock::take(&place.lock, &place.what(name), reporter, cancel)?;
+        sweep(&place.working, &place.prefix);
+        let scratch = Scratch::make(&place.working, &place.prefix)?;
+        Ok(Self { scratch, store: store.clone(), name: name.clone(), place, _lock: lock })
+    }
+
+    /// Returns the folder, which is on the same filesystem as the image will be. Names that begin with `.`
+    /// are taken there.
+    pub(crate) fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Makes a whole qcow2 file in the folder the image: read-only, on disk, and then visible to others.
+    /// An image of that name is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidImage`] when the file is no standalone qcow2 image; [`ErrorKind::ImageInUse`] when
+    /// a VM got a disk on the image that would be replaced.
+    pub(crate) fn commit(self, file: &Path) -> Result<Image, Error> {
+        let place = &self.place;
+        let failed = |error| failure("cannot finish", file, error);
+        let open = File::open(file).map_err(failed)?;
+        open.set_permissions(Permissions::from_mode(READ_ONLY)).map_err(failed)?;
+        open.sync_all().map_err(failed)?;
+        // Not before: what the file occupies is only known when it is on disk.
+        let image = listing::read_open(&open, file, self.name.as_str())?;
+        if !place.local {
+            self.store.check_replaceable(&self.name)?;
+        }
+        fs::rename(file, &place.destination)
+            .map_err(|error| failure("cannot put the image at", &place.destination, error))?;
+        // The image is there whether or not this succeeds: it only matters for a crash of the host.
+        if let Err(error) = File::open(&place.folder).and_then(|folder| folder.sync_all()) {
+            tracing::warn!("'{}' could not be synced: {error}", place.folder.display());
+        }
+        Ok(Image { path: place.destination.clone(), ..image })
+    }
+}
+
+/// Removes the locks of dead processes.
+fn sweep_locks(working: &Path) {
+    for entry in fs::read_dir(working).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            // Taking it is enough: it is removed when it is released.
+            drop(Lock::inherit(&entry.path(), false));
+        }
+    }
+}
