@@ -1,12 +1,12 @@
 //! How the process ends: exit statuses, and errors as people read them.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::panic;
 use std::process::ExitCode;
 
 use transient_core::{Error, ErrorKind};
 
-use crate::interrupt;
+use crate::{interrupt, render};
 
 /// The exit status of the process. The numbers are part of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,9 @@ impl Failure {
     pub(crate) fn print(&self) {
         let text = match self {
             Self::Core(error) if error.kind() == ErrorKind::Cancelled => "error: interrupted".to_owned(),
+            Self::Core(error) if std::io::stderr().is_terminal() && render::colors() => {
+                readable(&error.report_colored())
+            }
             Self::Core(error) => readable(&error.report()),
             Self::Write(what, error) => format!("error: cannot write {what}: {error}"),
             Self::Pipe => return,
