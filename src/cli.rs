@@ -1,9 +1,10 @@
 //! What may be typed: every subcommand and flag, defined once for parsing, help, completions and man pages.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::failure::Status;
@@ -246,30 +247,28 @@ pub(crate) fn command() -> clap::Command {
 
 /// Parses the arguments. Help and usage errors are printed here; what is left is the exit status.
 pub(crate) fn parse() -> Result<Cli, Status> {
-    Cli::try_parse().map_err(|mut error| {
-        if error.kind() == ErrorKind::UnknownArgument {
-            let argument = match error.remove(ContextKind::InvalidArg) {
-                Some(ContextValue::String(argument)) => argument,
-                _ => String::new(),
-            };
-            eprintln!("error: unrecognized arguments: {argument}");
-            for (kind, value) in error.context() {
-                match (kind, value) {
-                    (ContextKind::SuggestedArg, value) => {
-                        eprintln!("hint: a similar argument exists: {value}")
-                    }
-                    (ContextKind::Usage, value) => {
-                        eprintln!("\n{value}\n\nFor more information, try '--help'.")
-                    }
-                    _ => {}
-                }
-            }
-            return Status::Usage;
-        }
+    Cli::try_parse().map_err(|error| {
         // A terminal or pipe that is gone changes nothing.
-        let _ = error.print();
+        let _ = match error.kind() {
+            ErrorKind::UnknownArgument => write!(std::io::stderr(), "{}", unrecognized(&error)),
+            _ => error.print(),
+        };
         if error.use_stderr() { Status::Usage } else { Status::Success }
     })
+}
+
+/// Says that an argument is unknown, in words that scripts look for.
+fn unrecognized(error: &clap::Error) -> String {
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    let mut text =
+        format!("error: unrecognized arguments: {}\n", context(ContextKind::InvalidArg).unwrap_or_default());
+    if let Some(similar) = context(ContextKind::SuggestedArg) {
+        text.push_str(&format!("hint: a similar argument exists: {similar}\n"));
+    }
+    if let Some(usage) = context(ContextKind::Usage) {
+        text.push_str(&format!("\n{usage}\n"));
+    }
+    text + "\nFor more information, try '--help'.\n"
 }
 
 #[cfg(test)]

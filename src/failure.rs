@@ -1,12 +1,12 @@
 //! How the process ends: exit statuses, and errors as people read them.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::panic;
 use std::process::ExitCode;
 
 use transient_core::{Error, ErrorKind};
 
-use crate::interrupt;
+use crate::{interrupt, render};
 
 /// The exit status of the process. The numbers are part of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,9 @@ impl Failure {
     pub(crate) fn print(&self) {
         let text = match self {
             Self::Core(error) if error.kind() == ErrorKind::Cancelled => "error: interrupted".to_owned(),
+            Self::Core(error) if std::io::stderr().is_terminal() && render::colors() => {
+                readable(&error.report_colored())
+            }
             Self::Core(error) => readable(&error.report()),
             Self::Write(what, error) => format!("error: cannot write {what}: {error}"),
             Self::Pipe => return,
@@ -116,7 +119,11 @@ fn readable(report: &str) -> String {
 /// Prints a panic as one line that asks for a report: it is a bug, and a trace helps no user.
 pub(crate) fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("no message");
+        let message = match (info.payload().downcast_ref::<&str>(), info.payload().downcast_ref::<String>()) {
+            (Some(message), _) => message,
+            (None, Some(message)) => message.as_str(),
+            (None, None) => "no message",
+        };
         let place =
             info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
         let message = message.lines().next().unwrap_or_default();

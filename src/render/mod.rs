@@ -63,18 +63,20 @@ fn text(event: &Event) -> io::Result<()> {
             stdout.write_all(data)?;
             stdout.flush()
         }
-        Event::Output { stream: Stream::Stderr, data } => said(io::stderr().write_all(data)),
+        // A stderr that is gone ends no build.
+        Event::Output { stream: Stream::Stderr, data } => {
+            let _ = io::stderr().write_all(data);
+            Ok(())
+        }
         Event::Warning { message, hint } => {
             let hint = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-            said(writeln!(io::stderr(), "warning: {message}{hint}"))
+            let _ = writeln!(io::stderr(), "warning: {message}{hint}");
+            Ok(())
         }
-        Event::Note { message } => said(writeln!(io::stderr(), "note: {message}")),
+        Event::Note { message } => {
+            let _ = writeln!(io::stderr(), "note: {message}");
+            Ok(())
+        }
         _ => Ok(()),
     }
-}
-
-/// A stderr that is gone ends no build.
-#[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "an end of `text`")]
-fn said(_result: io::Result<()>) -> io::Result<()> {
-    Ok(())
 }

@@ -91,7 +91,6 @@ impl Sandbox {
     }
 
     /// Runs the program to its end.
-    #[must_use]
     pub(crate) fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Outcome {
         self.outcome(self.command(arguments).output().unwrap())
     }
@@ -104,7 +103,6 @@ impl Sandbox {
     }
 
     /// Builds the folder `build` with this Imagefile.
-    #[must_use]
     pub(crate) fn build(&self, name: &str, imagefile: &str, more: &[&str]) -> Outcome {
         self.write("build/Imagefile", imagefile);
         self.run(self.build_arguments(name, more))

@@ -31,11 +31,11 @@ fn unknown_flag_like_a_known_one() {
         usage_error("image ls --fromat json"),
         str![[r#"
 error: unrecognized arguments: --fromat
+hint: a similar argument exists: --format
 
 Usage: transient image ls --format <FORMAT>
 
 For more information, try '--help'.
-hint: a similar argument exists: --format
 
 "#]]
     );
