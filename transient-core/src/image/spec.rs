@@ -108,9 +108,12 @@ impl fmt::Display for ImageSpec {
         write!(formatter, "{}", self.name)?;
         match &self.source {
             // The first `v` of a version is dropped when it is read.
-            Some((Protocol::Vagrant, source)) => {
-                write!(formatter, ",vagrant={}", source.replacen(":v", ":vv", 1))
-            }
+            Some((Protocol::Vagrant, source)) => match source.split_once(':') {
+                Some((name, version)) if version.starts_with('v') => {
+                    write!(formatter, ",vagrant={name}:v{version}")
+                }
+                _ => write!(formatter, ",vagrant={source}"),
+            },
             Some((protocol, source)) => write!(formatter, ",{}={source}", protocol.name()),
             None => Ok(()),
         }
@@ -138,6 +141,7 @@ mod tests {
         assert_eq!(parse("a,https=https://x/").source, Some((Protocol::Http, "https://x/".into())));
         assert_eq!(parse("a,vagrant=b/c:v1.2").source, Some((Protocol::Vagrant, "b/c:1.2".into())));
         assert_eq!(parse("a,vagrant=b:vv1").to_string(), "a,vagrant=b:vv1");
+        assert_eq!(parse("a,vagrant=b::v").to_string(), "a,vagrant=b::v");
     }
 
     #[test]
