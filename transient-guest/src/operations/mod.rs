@@ -23,6 +23,7 @@ mod partition;
 mod program;
 mod resolver;
 mod scratch;
+mod selinux;
 mod unpack;
 
 pub(crate) use container::{container_init, inspect, run_command};
@@ -51,7 +52,7 @@ fn carry_out(
         Request::Unpack { destination, placement } => {
             unpack::unpack(data_port, &destination, &placement, reply)
         }
-        Request::Finish => finish::finish(),
+        Request::Finish => finish::finish(reply),
         Request::MountImage => discover::mount_image(reply),
     }
 }
