@@ -68,7 +68,10 @@ fn devices(note: &mut dyn FnMut(String)) -> Result<Vec<Device>, Failure> {
                     devices.push(Device { found: blkid::probe(&path)?, path });
                 }
             }
-            Err(failure) => note(format!("the image's logical volumes are left out: {}", failure.message)),
+            Err(failure) => note(format!(
+                "the image's logical volumes are left out: {} {}",
+                failure.message, failure.output
+            )),
         }
     }
     Ok(devices)
@@ -128,7 +131,7 @@ fn candidates(device: &Device, kind: &str) -> Result<Vec<Candidate>, Failure> {
     let mut candidates = vec![plain.clone()];
     if kind == "btrfs" {
         let top = Candidate { options: "subvolid=5".to_owned(), ..plain.clone() };
-        let names = look(&top, |root| subvolumes(root)).unwrap_or_default();
+        let names = look(&top, subvolumes).unwrap_or_default();
         candidates.extend(
             names.into_iter().map(|name| Candidate { options: format!("subvol={name}"), ..plain.clone() }),
         );

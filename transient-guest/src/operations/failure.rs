@@ -7,9 +7,9 @@ use transient_guest::protocol::{FailureCause, Reply};
 
 /// A request that could not be carried out, as the host is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// What went wrong, a fragment that fits after "failed: ".
-    pub(super) message: String,
+    pub(crate) message: String,
     /// What the program that failed printed.
     pub(super) output: String,
     /// The kind that the host tells apart.

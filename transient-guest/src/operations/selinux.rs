@@ -69,7 +69,7 @@ fn policy(config: &str) -> Option<String> {
     let value = |key: &str| {
         let lines =
             config.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
-        lines.last().map(|value| value.trim().to_owned())
+        lines.next_back().map(|value| value.trim().to_owned())
     };
     if value("SELINUX").is_none_or(|mode| mode.eq_ignore_ascii_case("disabled")) {
         return None;

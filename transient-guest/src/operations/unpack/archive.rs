@@ -149,7 +149,7 @@ impl<R: BufRead> Archive<R> {
 
     fn expect(&mut self, size: u64) {
         self.left = size;
-        self.padding = size.next_multiple_of(BLOCK).checked_sub(size).unwrap_or_default();
+        self.padding = (BLOCK - size % BLOCK) % BLOCK;
     }
 
     fn skip_rest(&mut self) -> Result<()> {
