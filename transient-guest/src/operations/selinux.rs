@@ -67,7 +67,7 @@ fn contexts(image: &Path) -> Option<String> {
 /// Returns the name of the policy that a configuration chooses, unless labels are disabled.
 fn policy(config: &str) -> Option<String> {
     let value = |key: &str| {
-        let lines =
+        let mut lines =
             config.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
         lines.next_back().map(|value| value.trim().to_owned())
     };
