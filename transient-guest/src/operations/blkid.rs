@@ -40,7 +40,7 @@ pub(super) fn probe(device: &Path) -> Result<Found, Failure> {
 }
 
 /// Reads `KEY=value` lines; the value is escaped as for a shell.
-fn parse(text: &str) -> Found {
+pub(super) fn parse(text: &str) -> Found {
     Found(
         text.lines()
             .filter_map(|line| line.split_once('='))

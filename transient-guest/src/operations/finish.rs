@@ -7,14 +7,15 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
-use transient_guest::protocol::IMAGE_ROOT;
+use transient_guest::protocol::{IMAGE_ROOT, Reply};
 
 use super::failure::{Doing, Failure};
-use super::{lvm, mounts, scratch};
+use super::{lvm, mounts, scratch, selinux};
 
 /// Ends the work on the image: what was mounted is unmounted, and everything is on the disk.
-pub(super) fn finish() -> Result<(), Failure> {
+pub(super) fn finish(reply: &mut dyn FnMut(Reply)) -> Result<(), Failure> {
     let image = Path::new(IMAGE_ROOT);
+    selinux::relabel(image, reply)?;
     scratch::unmount(image)?;
     let mounted = mounts::below(image).doing(|| "cannot read the mount table")?;
     for place in mounted.iter().rev() {

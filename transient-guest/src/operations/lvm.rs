@@ -15,7 +15,7 @@ pub(super) fn activate() -> Result<Vec<PathBuf>, Failure> {
     }
     let doing = || "cannot activate the logical volumes".to_owned();
     program::run_checked("lvm", ["vgchange", "-ay", "--noudevsync", "--ignoremonitoring"], b"", doing)?;
-    program::run_checked("lvm", ["vgmknodes", "--ignoremonitoring"], b"", doing)?;
+    program::run_checked("lvm", ["vgmknodes"], b"", doing)?;
     devices().doing(doing)
 }
 

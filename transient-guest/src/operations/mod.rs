@@ -5,13 +5,15 @@
 
 use std::path::Path;
 
-use transient_guest::protocol::{FailureCause, Reply, Request};
+use transient_guest::protocol::{Reply, Request};
 
 mod blkid;
 mod container;
+mod discover;
 mod failure;
 mod finish;
 mod format;
+mod fstab;
 mod inside;
 mod lvm;
 pub(crate) mod modules;
@@ -21,6 +23,8 @@ mod partition;
 mod program;
 mod resolver;
 mod scratch;
+mod selinux;
+mod unpack;
 
 pub(crate) use container::{container_init, inspect, run_command};
 use failure::Failure;
@@ -45,10 +49,10 @@ fn carry_out(
         Request::Partition { label, partitions } => partition::partition(label, &partitions),
         Request::Format { partition, filesystem, options } => format::format(partition, filesystem, &options),
         Request::Mount { mounts } => mount::mount_new(&mounts),
-        Request::Finish => finish::finish(),
-        _ => {
-            let _ = (data_port, reply);
-            Err(Failure::new(FailureCause::Other, "the request is not known"))
+        Request::Unpack { destination, placement } => {
+            unpack::unpack(data_port, &destination, &placement, reply)
         }
+        Request::Finish => finish::finish(reply),
+        Request::MountImage => discover::mount_image(reply),
     }
 }

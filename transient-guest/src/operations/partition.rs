@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn sfdisk_makes_the_table_that_the_script_means() {
         for (label, expected) in [(DiskLabel::Gpt, "0657FD6D"), (DiskLabel::Mbr, "type=82, bootable")] {
-            let disk = tempfile::NamedTempFile::new().unwrap();
+            let disk = tempfile::Builder::new().suffix(".img").tempfile().unwrap();
             disk.as_file().set_len(64 << 20).unwrap();
             let partitions = [
                 of(1, 1, Some(8), false, PartitionKind::Linux),

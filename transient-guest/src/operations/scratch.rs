@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, Mode};
 use rustix::mount::MountFlags;
 
 use super::failure::{Doing, Failure};
@@ -39,7 +39,9 @@ pub(super) fn mount(image: &Path) -> Result<(), Failure> {
     }
     // Programs put their locks there, and expect it to be made at boot. It is in memory, so that nothing is undone.
     if let Ok(run) = inside::directory(&root, Path::new("/run")) {
-        let _ = rustix::fs::mkdirat(&run, "lock", Mode::RWXU | Mode::RWXG | Mode::RWXO);
+        let open_to_all = Mode::from_raw_mode(0o1777);
+        let _ = rustix::fs::mkdirat(&run, "lock", open_to_all);
+        let _ = rustix::fs::chmodat(&run, "lock", open_to_all, AtFlags::empty());
     }
     remember(&made).doing(|| "cannot note what was made")
 }

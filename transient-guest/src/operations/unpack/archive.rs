@@ -1,0 +1,319 @@
+//! Members of a tar archive: POSIX ustar and pax, GNU, and what came before.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
+
+use tar::{EntryType, GnuExtSparseHeader, Header};
+
+use super::pax::{self, Record};
+use super::sparse::{PaxSparse, SparseMap, number};
+
+const BLOCK: u64 = 512;
+/// The most bytes of an extended header or a long name.
+const MOST_EXTENDED: u64 = 16 << 20;
+
+/// What is wrong with an archive.
+#[derive(Debug)]
+pub(super) struct Broken(pub(super) String);
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The result of reading an archive.
+pub(super) type Result<T> = std::result::Result<T, Broken>;
+
+/// Says what is wrong with an archive.
+pub(super) fn broken(what: &str) -> Broken {
+    Broken(what.to_owned())
+}
+
+/// One file of an archive; its data is to be read from the [`Archive`] before the next is asked for.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) kind: Kind,
+    /// As it stands in the archive.
+    pub(super) path: Vec<u8>,
+    pub(super) mode: u32,
+    pub(super) owner: u32,
+    pub(super) group: u32,
+    /// Seconds and nanoseconds.
+    pub(super) modified: (i64, u32),
+    pub(super) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What a member is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A file; the parts of a sparse one, else all of it, are the data.
+    File(Option<SparseMap>),
+    Directory,
+    /// A symbolic link to this.
+    Link(Vec<u8>),
+    /// Another name of the file of this name in the archive.
+    HardLink(Vec<u8>),
+    CharacterDevice(u32, u32),
+    BlockDevice(u32, u32),
+    Fifo,
+}
+
+/// Reads the members of an archive one after the other.
+#[derive(Debug)]
+pub(super) struct Archive<R> {
+    source: R,
+    /// How much of the member's data has not been read, in bytes.
+    left: u64,
+    padding: u64,
+    global: Vec<Record>,
+}
+
+/// What headers before a member's own say about it.
+#[derive(Debug, Default)]
+struct Extended {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    records: Vec<Record>,
+}
+
+impl Extended {
+    fn get(&self, key: &str) -> Option<&[u8]> {
+        // Of several records the last counts.
+        let found = self.records.iter().rev().find(|(name, _)| name == key.as_bytes());
+        found.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>> {
+        self.get(key).map(number).transpose()
+    }
+}
+
+impl<R: BufRead> Archive<R> {
+    /// Reads an archive from its beginning.
+    pub(super) fn new(source: R) -> Self {
+        Self { source, left: 0, padding: 0, global: Vec::new() }
+    }
+
+    /// Returns how much of the member's data has not been read, in bytes.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Returns the next piece of the member's data, empty at its end.
+    pub(super) fn piece(&mut self) -> Result<&[u8]> {
+        if self.left == 0 {
+            return Ok(&[]);
+        }
+        let piece = self.source.fill_buf()?;
+        if piece.is_empty() {
+            return Err(broken("the archive is cut off within a file"));
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        Ok(&piece[..piece.len().min(most)])
+    }
+
+    /// Says that so much of a [`piece`](Self::piece) has been used.
+    pub(super) fn used(&mut self, count: usize) {
+        self.source.consume(count);
+        self.left -= count as u64;
+    }
+
+    /// Returns the next member; `None` at the end of the archive.
+    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+        let mut extended = Extended::default();
+        loop {
+            self.skip_rest()?;
+            let Some(header) = self.header()? else { return Ok(None) };
+            let size = header.entry_size()?;
+            self.expect(size);
+            match header.as_bytes()[156] {
+                b'L' => extended.path = Some(self.long_name()?),
+                b'K' => extended.link = Some(self.long_name()?),
+                b'x' | b'X' => extended.records.extend(pax::parse(&self.extended_data()?)?),
+                b'g' => {
+                    let records = pax::parse(&self.extended_data()?)?;
+                    self.global.extend(records);
+                }
+                // A volume label, and names of an old GNU format: nothing to unpack.
+                b'V' | b'N' => {}
+                b'M' => return Err(broken("it is the continuation of an archive in several volumes")),
+                _ => {
+                    // What is said of all members comes first, so that what is said of this one counts.
+                    extended.records.splice(0..0, self.global.iter().cloned());
+                    return self.member(&header, &extended).map(Some);
+                }
+            }
+        }
+    }
+
+    fn expect(&mut self, size: u64) {
+        self.left = size;
+        self.padding = (BLOCK - size % BLOCK) % BLOCK;
+    }
+
+    fn skip_rest(&mut self) -> Result<()> {
+        self.left = self.left.checked_add(self.padding).ok_or_else(|| broken("a file is too large"))?;
+        self.padding = 0;
+        while self.left > 0 {
+            let count = self.piece()?.len();
+            self.used(count);
+        }
+        Ok(())
+    }
+
+    fn header(&mut self) -> Result<Option<Header>> {
+        let Some(block) = read_block(&mut self.source)?.filter(|block| block.iter().any(|&byte| byte != 0))
+        else {
+            return Ok(None);
+        };
+        let header = Header::from_byte_slice(&block).clone();
+        let sum = |value: fn(u8) -> i64| -> i64 {
+            let bytes = block.iter().enumerate();
+            bytes
+                .map(|(at, &byte)| if (148..156).contains(&at) { i64::from(b' ') } else { value(byte) })
+                .sum()
+        };
+        let stated = header.cksum().map(i64::from).unwrap_or(-1);
+        // Some old programs took bytes for signed.
+        if stated != sum(i64::from) && stated != sum(|byte| i64::from(byte.cast_signed())) {
+            return Err(broken("a header's checksum is wrong: it is no tar archive, or a damaged one"));
+        }
+        Ok(Some(header))
+    }
+
+    fn extended_data(&mut self) -> Result<Vec<u8>> {
+        if self.left > MOST_EXTENDED {
+            return Err(broken("an extended header is too large"));
+        }
+        let mut data = Vec::new();
+        while self.left > 0 {
+            let piece = self.piece()?;
+            data.extend_from_slice(piece);
+            let count = piece.len();
+            self.used(count);
+        }
+        Ok(data)
+    }
+
+    fn long_name(&mut self) -> Result<Vec<u8>> {
+        let mut name = self.extended_data()?;
+        if let Some(end) = name.iter().position(|&byte| byte == 0) {
+            name.truncate(end);
+        }
+        Ok(name)
+    }
+
+    fn member(&mut self, header: &Header, extended: &Extended) -> Result<Member> {
+        if let Some(size) = extended.number("size")? {
+            self.expect(size);
+        }
+        let path = match extended.get("GNU.sparse.name").or(extended.get("path")) {
+            Some(path) => path.to_vec(),
+            None => extended.path.clone().unwrap_or_else(|| header.path_bytes().into_owned()),
+        };
+        let kind = self.kind(header, extended, &path)?;
+        let owner = extended.number("uid")?.map_or_else(|| header.uid(), Ok)?;
+        let group = extended.number("gid")?.map_or_else(|| header.gid(), Ok)?;
+        let modified = match extended.get("mtime") {
+            Some(time) => pax::parse_time(time)?,
+            None => (header.mtime()?.cast_signed(), 0),
+        };
+        Ok(Member {
+            kind,
+            path,
+            mode: header.mode()? & 0o7777,
+            owner: id(owner)?,
+            group: id(group)?,
+            modified,
+            attributes: pax::attributes(&extended.records),
+        })
+    }
+
+    fn kind(&mut self, header: &Header, extended: &Extended, path: &[u8]) -> Result<Kind> {
+        let target = || match extended.get("linkpath").map(<[u8]>::to_vec).or_else(|| extended.link.clone()) {
+            Some(target) => Ok(target),
+            None => header
+                .link_name_bytes()
+                .map(std::borrow::Cow::into_owned)
+                .ok_or_else(|| broken("a link leads nowhere")),
+        };
+        let device = || -> Result<(u32, u32)> {
+            let numbers = header.device_major()?.zip(header.device_minor()?);
+            numbers.ok_or_else(|| broken("a device has no number"))
+        };
+        Ok(match header.entry_type() {
+            EntryType::Link => {
+                // Whatever size is stated, a link has no data.
+                self.expect(0);
+                Kind::HardLink(target()?)
+            }
+            EntryType::Symlink => Kind::Link(target()?),
+            EntryType::Char => device().map(|(major, minor)| Kind::CharacterDevice(major, minor))?,
+            EntryType::Block => device().map(|(major, minor)| Kind::BlockDevice(major, minor))?,
+            EntryType::Directory => Kind::Directory,
+            // GNU's dump of a directory.
+            kind if kind.as_byte() == b'D' => Kind::Directory,
+            EntryType::Fifo => Kind::Fifo,
+            EntryType::GNUSparse => Kind::File(Some(self.gnu_sparse(header)?)),
+            _ => match PaxSparse::from_records(&extended.records)? {
+                Some(sparse) => {
+                    let (map, taken) = sparse.map(self.left, &mut self.source)?;
+                    self.left -= taken;
+                    Kind::File(Some(map))
+                }
+                // Before POSIX there was no mark for directories.
+                None if path.ends_with(b"/") && header.as_ustar().is_none() => Kind::Directory,
+                None => Kind::File(None),
+            },
+        })
+    }
+
+    fn gnu_sparse(&mut self, header: &Header) -> Result<SparseMap> {
+        let gnu = header.as_gnu().ok_or_else(|| broken("a sparse file has no GNU header"))?;
+        let mut parts = Vec::new();
+        let mut add = |descriptions: &[tar::GnuSparseHeader]| -> Result<()> {
+            for part in descriptions.iter().filter(|part| !part.is_empty()) {
+                parts.push((part.offset()?, part.length()?));
+            }
+            Ok(())
+        };
+        add(&gnu.sparse)?;
+        let mut more = gnu.is_extended();
+        while more {
+            let mut extension = GnuExtSparseHeader::new();
+            let block = read_block(&mut self.source)?.ok_or_else(|| broken("a sparse file is cut off"))?;
+            extension.as_mut_bytes().copy_from_slice(&block);
+            add(extension.sparse())?;
+            more = extension.is_extended();
+        }
+        SparseMap::checked(parts, gnu.real_size()?, self.left)
+    }
+}
+
+fn id(number: u64) -> Result<u32> {
+    // The highest number means "leave it as it is" to the kernel.
+    let fitting = u32::try_from(number).ok().filter(|&number| number != u32::MAX);
+    fitting.ok_or_else(|| Broken(format!("{number} is not the number of a user or group")))
+}
+
+/// Reads a block; `None` at the end of the source.
+pub(super) fn read_block(source: &mut impl BufRead) -> Result<Option<[u8; BLOCK as usize]>> {
+    let mut block = [0; BLOCK as usize];
+    let mut filled = 0;
+    while filled < block.len() {
+        let piece = source.fill_buf()?;
+        if piece.is_empty() {
+            return if filled == 0 {
+                Ok(None)
+            } else {
+                Err(broken("the archive is cut off within a header"))
+            };
+        }
+        let count = piece.len().min(block.len() - filled);
+        block[filled..filled + count].copy_from_slice(&piece[..count]);
+        source.consume(count);
+        filled += count;
+    }
+    Ok(Some(block))
+}
