@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
-use crate::image::header::{Compression, compression};
+use crate::image::header::Compression;
 use crate::source::decompress;
 use crate::{Error, ErrorKind};
 
@@ -34,7 +34,7 @@ pub(super) fn open(
     };
     let head = read_head(&mut file).map_err(broken)?;
     file.rewind().map_err(broken)?;
-    let found = compression(&head);
+    let found = Compression::detect(&head);
     let mut stream = plain(Counted { file, progress }, found).map_err(broken)?;
     let first = match read_block(&mut stream) {
         Ok(first) => first,

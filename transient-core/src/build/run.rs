@@ -21,6 +21,8 @@ use crate::{CancelToken, Error, ErrorKind, ImageSpec, Store, source};
 
 /// The name of an Imagefile in its build directory.
 const IMAGEFILE: &str = "Imagefile";
+/// The base image's name among a build's files.
+const BASE: &str = "base.qcow2";
 /// How much of a failed command's output its error shows.
 const OUTPUT_LINES: usize = 20;
 const OUTPUT_BYTES: usize = 8 * 1024;
@@ -112,13 +114,22 @@ fn write_image(
 ) -> Result<Unpublished, Error> {
     let image = reservation.folder().join("image.qcow2");
     let task = "Writing the image";
-    qemu_img::flatten(
-        disk,
-        &image,
-        &mut |percent| reporter.progress(task, percent as u64, Some(100)),
-        cancel,
-    )?;
+    let total = occupied(disk) + occupied(&reservation.folder().join(BASE));
+    let done = |part: f64| (part * total as f64) as u64;
+    qemu_img::flatten(disk, &image, &mut |part| reporter.progress(task, done(part), Some(total)), cancel)?;
+    reporter.send_blocking(Event::Progress {
+        task: task.to_owned(),
+        done: total,
+        total: Some(total),
+        finished: true,
+    });
     Ok(Unpublished(image))
+}
+
+/// What a file occupies on the host's disk, for progress.
+fn occupied(file: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
 }
 
 /// Everything that the steps of one build need.
@@ -209,7 +220,7 @@ impl Work<'_> {
 
     /// Keeps the base image's bytes for as long as the build needs them, even if it is removed or replaced meanwhile.
     fn pinned(&self, image: &Path) -> PathBuf {
-        let link = self.folder.join("base.qcow2");
+        let link = self.folder.join(BASE);
         match std::fs::hard_link(image, &link) {
             Ok(()) => link,
             Err(error) => {

@@ -127,7 +127,6 @@ impl Boot<'_> {
             cpus: resources::cpus(self.options),
             kernel: self.appliance.kernel.clone(),
             initramfs: self.appliance.initramfs.clone(),
-            boot: self.appliance.description.boot,
             disk: Disk { path: self.disk.to_owned() },
             network: self.options.network == Network::User,
         }

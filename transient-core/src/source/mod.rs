@@ -1,10 +1,13 @@
 //! Bringing images into the backend.
 
+mod decompress;
 mod file;
 mod unpack;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use decompress::decompress;
 
 use crate::event::Reporter;
 use crate::image::{Image, Protocol};

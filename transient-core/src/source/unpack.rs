@@ -1,11 +1,13 @@
 //! Decompressing a file as a stream, into a file with holes where there are only zeros.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
+use super::decompress;
 use crate::event::Reporter;
 use crate::image::header::Compression;
 use crate::{CancelToken, Error, ErrorKind, Event};
@@ -33,9 +35,9 @@ pub(super) fn unpack(
     };
     let task = format!("Decompressing {}", path.display());
     let total = source.metadata().ok().map(|metadata| metadata.len());
-    let done = Cell::new(0);
-    let mut stream = decoder(BufReader::with_capacity(CHUNK, Counted { source, count: &done }), compression)
-        .map_err(damaged)?;
+    let done = AtomicU64::new(0);
+    let counted = BufReader::with_capacity(CHUNK, Counted { source, count: &done });
+    let mut stream = decompress(counted, compression).map_err(damaged)?;
     let mut target = SparseFile { file: File::create_new(destination).map_err(cannot_write)?, length: 0 };
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -45,26 +47,11 @@ pub(super) fn unpack(
             break;
         }
         target.append(&chunk[..length]).map_err(cannot_write)?;
-        reporter.progress(&task, done.get(), total);
+        reporter.progress(&task, done.load(Relaxed), total);
     }
     target.finish().map_err(cannot_write)?;
-    reporter.send_blocking(Event::Progress { task, done: done.get(), total, finished: true });
+    reporter.send_blocking(Event::Progress { task, done: done.load(Relaxed), total, finished: true });
     Ok(())
-}
-
-/// Returns the decompressed stream of all members of a file.
-fn decoder<'a>(source: BufReader<Counted<'a>>, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
-        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
-        Compression::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(source)),
-        Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
-            // What `zstd --long=31` makes is read too.
-            decoder.window_log_max(31)?;
-            Box::new(decoder)
-        }
-    })
 }
 
 /// Reads until the buffer is full or the stream ends.
@@ -84,14 +71,14 @@ fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 /// Counts what is read from a file.
 struct Counted<'a> {
     source: &'a File,
-    count: &'a Cell<u64>,
+    count: &'a AtomicU64,
 }
 
 impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // By position: the file's own offset may be shared.
-        let length = self.source.read_at(buffer, self.count.get())?;
-        self.count.set(self.count.get() + length as u64);
+        let length = self.source.read_at(buffer, self.count.load(Relaxed))?;
+        self.count.fetch_add(length as u64, Relaxed);
         Ok(length)
     }
 }
