@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -10,7 +11,7 @@ use crate::harness::host;
 
 /// An image as a raw disk.
 pub(crate) struct Disk {
-    folder: TempDir,
+    folder: Rc<TempDir>,
     raw: PathBuf,
     /// What `sfdisk --json` says of it.
     pub(crate) table: Value,
@@ -26,7 +27,7 @@ impl Disk {
             host([os("qemu-img"), os("info"), os("--output=json"), os("-f"), os("qcow2"), image.into()]);
         let info: Value = serde_json::from_str(&info).unwrap();
         assert_eq!(info.get("backing-filename"), None, "the image stands on its own");
-        let folder = TempDir::new().unwrap();
+        let folder = Rc::new(TempDir::new().unwrap());
         let raw = folder.path().join("raw");
         let words = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw"].map(os);
         host(words.into_iter().chain([image.into(), raw.clone().into()]));
@@ -71,17 +72,21 @@ impl Disk {
     pub(crate) fn ext(&self, number: usize) -> Ext {
         let file = self.partition(number);
         host([os("e2fsck"), os("-fn"), file.clone().into()]);
-        Ext(file)
+        Ext { file, _folder: Rc::clone(&self.folder) }
     }
 }
 
 /// An ext2, ext3 or ext4 filesystem, read by `debugfs`.
-pub(crate) struct Ext(PathBuf);
+pub(crate) struct Ext {
+    file: PathBuf,
+    /// Where the file is.
+    _folder: Rc<TempDir>,
+}
 
 impl Ext {
     #[track_caller]
     fn ask(&self, request: &str) -> String {
-        host([os("debugfs"), os("-R"), os(request), self.0.clone().into()])
+        host([os("debugfs"), os("-R"), os(request), self.file.clone().into()])
     }
 
     /// Returns a file's text.

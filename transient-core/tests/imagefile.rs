@@ -1,5 +1,7 @@
 //! The corpus of Imagefiles, and properties that hold for all texts.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

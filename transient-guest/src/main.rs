@@ -11,8 +11,9 @@ mod port;
 mod server;
 mod sys;
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use transient_guest::protocol::{EXIT_NOT_STARTED, FailureCause, Reply, Request};
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let form = arguments.next();
     match form.as_deref().and_then(|form| form.to_str()) {
-        Some("operate") => operate(arguments.next()),
+        Some("operate") => operate(arguments.next().as_deref()),
         Some("run") => {
             let command = arguments.next().unwrap_or_default();
             operations::run_command(&command)
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 /// Carries out the request that comes over standard input.
-fn operate(data_port: Option<OsString>) -> ExitCode {
+fn operate(data_port: Option<&OsStr>) -> ExitCode {
     let mut answer = |reply: Reply| {
         let mut line = serde_json::to_vec(&reply).unwrap_or_default();
         line.push(b'\n');
@@ -45,7 +46,7 @@ fn operate(data_port: Option<OsString>) -> ExitCode {
         let _ = std::io::stdout().write_all(&line);
     };
     match serde_json::from_reader::<_, Request>(std::io::stdin()) {
-        Ok(request) => operations::operate(request, data_port.as_deref().map(AsRef::as_ref), &mut answer),
+        Ok(request) => operations::operate(request, data_port.map(Path::new), &mut answer),
         Err(error) => answer(Reply::Failed {
             message: format!("the request cannot be read: {error}"),
             output: String::new(),

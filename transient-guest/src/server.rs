@@ -148,7 +148,6 @@ impl Handler for Agent {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "russh's signature")]
     async fn pty_request(
         &mut self,
         id: ChannelId,

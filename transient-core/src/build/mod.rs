@@ -81,7 +81,7 @@ pub fn build(
         // than the thread that started it.
         let worker = std::thread::Builder::new()
             .name("transient-build".to_owned())
-            .spawn_scoped(scope, move || run::run(store, options, reporter, &cancel))
+            .spawn_scoped(scope, move || run::run(store, options, &reporter, &cancel))
             .map_err(|error| Error::io("cannot start a thread", error))?;
         while let Ok(event) = events.recv_blocking() {
             listener(event);

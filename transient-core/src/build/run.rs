@@ -31,7 +31,7 @@ const OUTPUT_BYTES: usize = 8 * 1024;
 pub(super) fn run(
     store: &Store,
     options: &BuildOptions,
-    reporter: Reporter,
+    reporter: &Reporter,
     cancel: &CancelToken,
 ) -> Result<Image, Error> {
     let path = options.file.clone().unwrap_or_else(|| options.directory.join(IMAGEFILE));
@@ -41,7 +41,7 @@ pub(super) fn run(
     check(&plan, &context, options).map_err(|(step, error)| placed(error, step, &imagefile))?;
     let appliance = appliance::find(store.locations())?;
     let local = options.local.then_some(options.directory.as_path());
-    let reservation = store.reserve(&options.name, local, &reporter, cancel)?;
+    let reservation = store.reserve(&options.name, local, reporter, cancel)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -57,7 +57,7 @@ pub(super) fn run(
         appliance: &appliance,
         disk: reservation.folder().join("disk.qcow2"),
         folder: reservation.folder(),
-        reporter: &reporter,
+        reporter,
         cancel,
         processes: &processes,
     };
@@ -72,7 +72,7 @@ pub(super) fn run(
         processes.wait().await;
         result
     })?;
-    write_image(&work.disk, &reservation, &reporter, cancel)?.commit_into(reservation)
+    write_image(&work.disk, &reservation, reporter, cancel)?.commit_into(reservation)
 }
 
 /// Finds the mistakes that can be known before anything boots.

@@ -46,7 +46,13 @@ pub(super) fn choose(options: &VmOptions, cache: &Path) -> Result<Choice, Error>
         Accelerator::Tcg => Ok(Choice::Tcg { reason: None }),
         Accelerator::Kvm => match File::options().read(true).write(true).open(DEVICE) {
             Ok(_) => Ok(Choice::Kvm),
-            Err(error) => Err(unusable(format!("{DEVICE} cannot be opened: {error}"), hint_for(&error))),
+            Err(error) => {
+                let refused = not_kvm(&format!("{DEVICE} cannot be opened: {error}"));
+                Err(match hint_for(&error) {
+                    Some(hint) => refused.hint(hint),
+                    None => refused,
+                })
+            }
         },
         Accelerator::Auto => Ok(choose_by_looking(options, cache)),
     }
@@ -74,14 +80,14 @@ fn choose_by_looking(options: &VmOptions, cache: &Path) -> Choice {
     }
 }
 
-/// The error of an explicit `kvm` that does not work.
-pub(super) fn unusable(reason: String, hint: Option<String>) -> Error {
-    let error = Error::new(ErrorKind::KvmUnusable, format!("KVM does not work here: {reason}"));
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-    .hint("use --accel auto or --accel tcg to run without KVM")
+/// The error of an explicit `kvm` with which a machine failed.
+pub(super) fn unusable(error: &Error) -> Error {
+    not_kvm(&error.to_string()).with_output(error.output())
+}
+
+fn not_kvm(reason: &str) -> Error {
+    Error::new(ErrorKind::KvmUnusable, format!("KVM does not work here: {reason}"))
+        .hint("use --accel auto or --accel tcg to run without KVM")
 }
 
 fn hint_for(error: &std::io::Error) -> Option<String> {

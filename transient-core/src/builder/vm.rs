@@ -57,26 +57,21 @@ impl Boot<'_> {
             Choice::Kvm => {
                 let timeout = self.options.ssh_timeout.unwrap_or(KVM_TIMEOUT);
                 self.attempt(Accelerated::Kvm, timeout).await.map_err(|error| match error.kind() {
-                    ErrorKind::Timeout | ErrorKind::QemuFailed | ErrorKind::GuestPanic => {
-                        accelerator::unusable(error.report(), None)
-                    }
+                    kind if may_be_kvm(kind) => accelerator::unusable(&error),
                     _ => error,
                 })
             }
             Choice::KvmOrTcg => match self.attempt(Accelerated::Kvm, KVM_TRIAL).await {
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Timeout | ErrorKind::QemuFailed | ErrorKind::GuestPanic
-                    ) =>
-                {
+                Err(error) if may_be_kvm(error.kind()) => {
+                    // If it fails without KVM too, that is what to tell, and KVM may be innocent.
+                    let builder = self.emulated().await?;
                     accelerator::remember(self.options, self.cache, &error.to_string());
                     let message = format!(
                         "KVM does not work on this host ({error}); builds run emulated until it reboots"
                     );
                     let hint = "--accel kvm tries KVM all the same".to_owned();
                     self.reporter.warning(message, Some(hint)).await;
-                    self.emulated().await
+                    Ok(builder)
                 }
                 result => result,
             },
@@ -240,6 +235,14 @@ fn send(
             Err(Sent::SourceFailed(error))
         }
     }
+}
+
+/// Whether KVM may be why a machine failed in this way.
+fn may_be_kvm(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Timeout | ErrorKind::QemuFailed | ErrorKind::GuestPanic | ErrorKind::ConnectionLost
+    )
 }
 
 fn no_answer(timeout: Duration) -> Error {

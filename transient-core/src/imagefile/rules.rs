@@ -50,7 +50,7 @@ pub fn check(statements: &[Statement]) -> Vec<Problem> {
     let from = statements.iter().find(|statement| statement.keyword == Keyword::From);
     match from {
         None => {
-            problems.push(first.problem("the first instruction must be FROM").help(Keyword::From.usage()))
+            problems.push(first.problem("the first instruction must be FROM").help(Keyword::From.usage()));
         }
         Some(from) => {
             if from != first {

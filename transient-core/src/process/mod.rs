@@ -44,7 +44,7 @@ impl Program {
         // Ctrl-C in a terminal goes to the whole group; what becomes of the child is ours to decide.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         die_with_parent(&mut command);
-        tracing::info!(?command, "running");
+        tracing::info!(target: "transient::run", "{command:?}");
         let mut child = command.spawn().map_err(|error| self.not_run(error))?;
         let stderr = self.attend(&mut child, output, cancel);
         let status = child.wait().map_err(|error| self.not_run(error))?;

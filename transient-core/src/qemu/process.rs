@@ -27,10 +27,10 @@ pub(crate) fn spawn(configuration: &Configuration, descriptors: Vec<(i32, OwnedF
     crate::sys::die_with_parent(&mut command);
     let mut command = Command::from(command);
     command.kill_on_drop(true);
-    command.spawn().map_err(|error| not_started(configuration, error))
+    command.spawn().map_err(|error| not_started(configuration, &error))
 }
 
-fn not_started(configuration: &Configuration, error: std::io::Error) -> Error {
+fn not_started(configuration: &Configuration, error: &std::io::Error) -> Error {
     let name = configuration.program.display();
     if error.kind() == std::io::ErrorKind::NotFound {
         return Error::new(ErrorKind::MissingProgram, format!("Required program '{name}' is not installed"))

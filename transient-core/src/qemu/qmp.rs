@@ -27,7 +27,9 @@ impl Monitor {
                 )
                 .hint("give it longer with --qmp-timeout")
             })?
-            .map_err(|error| Error::new(ErrorKind::QemuFailed, "QEMU does not speak QMP").caused_by(error))?;
+            .map_err(|error| {
+                Error::new(ErrorKind::ConnectionLost, "QEMU closed its monitor").caused_by(error)
+            })?;
         let (service, mut events) = stream.into_parts();
         // Replies to commands only arrive while events are read.
         tokio::spawn(async move {
