@@ -1,5 +1,7 @@
 //! The native reader of headers, compared with what `qemu-img` says.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 use std::process::Command;
 
