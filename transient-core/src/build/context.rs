@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 use rustix::io::Errno;
 
 use crate::{Error, ErrorKind};
@@ -14,7 +14,11 @@ use crate::{Error, ErrorKind};
 pub(super) struct Context {
     folder: OwnedFd,
     path: PathBuf,
+    hidden: Hidden,
 }
+
+/// Files that are never copied: device and inode numbers.
+pub(super) type Hidden = Vec<(u64, u64)>;
 
 impl Context {
     /// Opens the build directory.
@@ -28,7 +32,18 @@ impl Context {
             .caused_by(std::io::Error::from(error));
             error.hint("name a directory that exists; paths in the Imagefile are relative to it")
         })?;
-        Ok(Self { folder, path: path.to_owned() })
+        Ok(Self { folder, path: path.to_owned(), hidden: Hidden::new() })
+    }
+
+    /// Leaves files of the build itself out of every directory that is copied.
+    pub(super) fn hide<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) {
+        let stats = paths.into_iter().filter_map(|path| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok());
+        self.hidden.extend(stats.map(|stat| (stat.st_dev, stat.st_ino)));
+    }
+
+    /// Returns the files that are never copied.
+    pub(super) fn hidden(&self) -> Hidden {
+        self.hidden.clone()
     }
 
     /// Finds a source. Links on the way to it are followed inside the build directory; the source itself is not.
@@ -43,7 +58,7 @@ impl Context {
             (_, None) => (self.beneath(source, source)?, PathBuf::from(".")),
         };
         let kind = FileType::from_raw_mode(
-            statat(&folder, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+            statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|error| self.unreadable(source, error))?
                 .st_mode,
         );

@@ -10,19 +10,20 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 use tar::{Builder, EntryType, Header};
 
-use super::context::Source;
+use super::context::{Hidden, Source};
 use crate::{Error, ErrorKind};
 
 /// Writes sources into a tar stream: modes and times kept, links as links, owner root.
 pub(super) struct Copier<W: Write> {
     tar: Builder<W>,
+    hidden: Hidden,
     progress: Box<dyn FnMut(u64) + Send>,
 }
 
 impl<W: Write> Copier<W> {
-    /// `progress` is told the length of each piece that was read.
-    pub(super) fn new(output: W, progress: Box<dyn FnMut(u64) + Send>) -> Self {
-        Self { tar: Builder::new(output), progress }
+    /// `hidden` is left out; `progress` is told the length of each piece that was read.
+    pub(super) fn new(output: W, hidden: Hidden, progress: Box<dyn FnMut(u64) + Send>) -> Self {
+        Self { tar: Builder::new(output), hidden, progress }
     }
 
     /// Adds a source and, if it is a directory, all that is in it.
@@ -39,6 +40,9 @@ impl<W: Write> Copier<W> {
     fn entry(&mut self, folder: impl AsFd, name: &OsStr, target: &Path, shown: &Path) -> Result<(), Error> {
         let stat = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| unreadable(shown, error.into()))?;
+        if self.hidden.contains(&(stat.st_dev, stat.st_ino)) {
+            return Ok(());
+        }
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => self.directory(folder, name, target, shown, &stat),
             FileType::RegularFile => self.file(folder, name, target, shown, &stat),
@@ -104,21 +108,26 @@ impl<W: Write> Copier<W> {
 }
 
 /// Returns the bytes of all files of a source, for progress.
-pub(super) fn total_size(source: &Source) -> u64 {
-    fn size(folder: impl AsFd, name: &OsStr) -> u64 {
-        let Ok(stat) = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return 0 };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => u64::try_from(stat.st_size).unwrap_or(0),
-            FileType::Directory => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let Ok(opened) = openat(&folder, name, flags, Mode::empty()) else { return 0 };
-                let names = names(&opened, Path::new("")).unwrap_or_default();
-                names.iter().map(|name| size(&opened, name)).sum()
-            }
-            _ => 0,
-        }
+pub(super) fn total_size(source: &Source, hidden: &Hidden) -> u64 {
+    size(&source.folder, source.name.as_os_str(), hidden)
+}
+
+/// What cannot be read counts nothing here; copying it tells why.
+fn size(folder: impl AsFd, name: &OsStr, hidden: &Hidden) -> u64 {
+    let Ok(stat) = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return 0 };
+    if hidden.contains(&(stat.st_dev, stat.st_ino)) {
+        return 0;
     }
-    size(&source.folder, source.name.as_os_str())
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => u64::try_from(stat.st_size).unwrap_or(0),
+        FileType::Directory => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Ok(opened) = openat(&folder, name, flags, Mode::empty()) else { return 0 };
+            let names = names(&opened, Path::new("")).unwrap_or_default();
+            names.iter().map(|name| size(&opened, name, hidden)).sum()
+        }
+        _ => 0,
+    }
 }
 
 /// The names in a folder, sorted, so that the same folder always gives the same stream.
@@ -197,9 +206,12 @@ mod tests {
         let long = "n".repeat(200);
         std::fs::write(root.join(&long), "").expect("written");
 
-        let context = Context::open(folder.path()).expect("opened");
+        std::fs::create_dir(root.join("scratch")).expect("made");
+        std::fs::write(root.join("scratch/disk"), "not to be copied").expect("written");
+        let mut context = Context::open(folder.path()).expect("opened");
+        context.hide([root.join("scratch").as_path()]);
         let mut bytes = Vec::new();
-        let mut copier = Copier::new(&mut bytes, Box::new(|_| ()));
+        let mut copier = Copier::new(&mut bytes, context.hidden(), Box::new(|_| ()));
         copier.add(&context.find(Path::new("d")).expect("found")).expect("added");
         copier.finish().expect("finished");
 

@@ -37,11 +37,12 @@ pub(super) fn run(
     let path = options.file.clone().unwrap_or_else(|| options.directory.join(IMAGEFILE));
     let imagefile = Imagefile::load(path)?;
     let plan = Plan::new(&imagefile);
-    let context = Context::open(&options.directory)?;
+    let mut context = Context::open(&options.directory)?;
     check(&plan, &context, options).map_err(|(step, error)| placed(error, step, &imagefile))?;
     let appliance = appliance::find(store.locations())?;
     let local = options.local.then_some(options.directory.as_path());
     let reservation = store.reserve(&options.name, local, reporter, cancel)?;
+    context.hide(reservation.traces());
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

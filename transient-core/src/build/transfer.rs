@@ -29,7 +29,7 @@ pub(super) async fn copy(
     let sources =
         transfer.sources.iter().map(|source| context.find(source)).collect::<Result<Vec<_>, _>>()?;
     let placement = placement(transfer, &sources);
-    copy_sources(builder, sources, &transfer.destination, placement, reporter).await
+    copy_sources(builder, context, sources, &transfer.destination, placement, reporter).await
 }
 
 /// Unpacks the sources that are archives into the destination, and copies the others.
@@ -44,7 +44,7 @@ pub(super) async fn add(
         let source = context.find(path)?;
         if !add_archive(builder, context, &source, path, &destination, reporter).await? {
             let placement = placement(transfer, std::slice::from_ref(&source));
-            copy_sources(builder, vec![source], &destination, placement, reporter).await?;
+            copy_sources(builder, context, vec![source], &destination, placement, reporter).await?;
         }
     }
     Ok(())
@@ -90,19 +90,21 @@ async fn add_archive(
 
 async fn copy_sources(
     builder: &Builder,
+    context: &Context,
     sources: Vec<Source>,
     destination: &Path,
     placement: Placement,
     reporter: &Reporter,
 ) -> Result<(), Error> {
-    let total = sources.iter().map(total_size).sum();
+    let hidden = context.hidden();
+    let total = sources.iter().map(|source| total_size(source, &hidden)).sum();
     let names: Vec<_> = sources.iter().map(|source| source.name.display().to_string()).collect();
     let progress = Progress::new(reporter, format!("Copying {}", names.join(" ")), total);
     let last = progress.clone();
     let mut counted = progress;
     builder
         .unpack(&absolute(destination), placement, move |output| {
-            let mut copier = Copier::new(output, Box::new(move |length| counted.add(length)));
+            let mut copier = Copier::new(output, hidden, Box::new(move |length| counted.add(length)));
             sources.iter().try_for_each(|source| copier.add(source))?;
             copier.finish()
         })

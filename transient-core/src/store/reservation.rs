@@ -143,6 +143,11 @@ impl Reservation {
         self.scratch.path()
     }
 
+    /// Returns what a reservation adds to a build directory, which is not part of what people put there.
+    pub(crate) fn traces(&self) -> [&Path; 2] {
+        [self.scratch.path(), &self.place.lock]
+    }
+
     /// Makes a whole qcow2 file in the folder the image: read-only, on disk, and then visible to others.
     /// An image of that name is replaced.
     ///
