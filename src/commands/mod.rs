@@ -47,13 +47,8 @@ fn wants_json(command: &Command) -> bool {
 
 /// Returns the store that the flags and the environment name.
 fn store(backend: BackendArgs, vmstore: Option<VmStoreArgs>) -> Result<Store, Failure> {
-    let mut locations = Locations::from_env()?;
-    if let Some(backend) = backend.image_backend {
-        locations.backend = backend;
-    }
-    if let Some(vmstore) = vmstore.and_then(|args| args.vmstore) {
-        locations.vmstore = vmstore;
-    }
+    let vmstore = vmstore.and_then(|args| args.vmstore);
+    let locations = Locations::from_env_with(backend.image_backend, vmstore)?;
     Ok(Store::new(locations))
 }
 

@@ -41,15 +41,24 @@ impl Locations {
     ///
     /// [`ErrorKind::InvalidArgument`] when a location is not named and there is no `HOME` either.
     pub fn from_env() -> Result<Self, Error> {
+        Self::from_env_with(None, None)
+    }
+
+    /// As [`Locations::from_env`], but a backend or VM store that is given here wins over the environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locations::from_env`].
+    pub fn from_env_with(backend: Option<PathBuf>, vmstore: Option<PathBuf>) -> Result<Self, Error> {
         let data = || xdg("XDG_DATA_HOME", ".local/share").map(|home| home.join("transient"));
-        let or = |name, default: &dyn Fn() -> Result<PathBuf, Error>| match path(name) {
+        let or = |given: Option<PathBuf>, default: &dyn Fn() -> Result<PathBuf, Error>| match given {
             Some(path) => Ok(path),
             None => default(),
         };
         Ok(Self {
-            backend: or("TRANSIENT_BACKEND", &|| Ok(data()?.join("backend")))?,
-            vmstore: or("TRANSIENT_VMSTORE", &|| Ok(data()?.join("vmstore")))?,
-            cache: or("TRANSIENT_CACHE", &|| Ok(xdg("XDG_CACHE_HOME", ".cache")?.join("transient")))?,
+            backend: or(backend.or_else(|| path("TRANSIENT_BACKEND")), &|| Ok(data()?.join("backend")))?,
+            vmstore: or(vmstore.or_else(|| path("TRANSIENT_VMSTORE")), &|| Ok(data()?.join("vmstore")))?,
+            cache: or(path("TRANSIENT_CACHE"), &|| Ok(xdg("XDG_CACHE_HOME", ".cache")?.join("transient")))?,
             appliance: path("TRANSIENT_APPLIANCE"),
             appliances: appliances(),
         })
@@ -67,7 +76,7 @@ fn xdg(name: &str, below_home: &str) -> Result<PathBuf, Error> {
     }
     path("HOME").map(|home| home.join(below_home)).ok_or_else(|| {
         Error::new(ErrorKind::InvalidArgument, format!("neither {name} nor HOME is set"))
-            .hint("set HOME, or name the locations with --image-backend and --vmstore")
+            .hint("set HOME, or else TRANSIENT_BACKEND, TRANSIENT_VMSTORE and TRANSIENT_CACHE")
     })
 }
 
