@@ -12,6 +12,7 @@ mod build_copy;
 mod build_events;
 mod build_failures;
 mod build_filesystems;
+mod build_inspect;
 mod build_interrupts;
 mod build_refusals;
 mod build_scratch;

@@ -183,12 +183,12 @@ fn enter(image: &Path) -> Result<(), Failure> {
 }
 
 fn mount_pseudo(root: &OwnedFd) -> Result<(), Failure> {
-    let safe = MountFlags::NOSUID | MountFlags::NOEXEC;
-    let strict = safe | MountFlags::NODEV;
+    let strict = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
     mount_in(root, "/dev", "devtmpfs", MountFlags::NOSUID, c"mode=0755")?;
     let device_folder = inside::directory(root, Path::new("/dev")).doing(|| "cannot open /dev")?;
     complete_devices(&device_folder);
-    mount_in(root, "/dev/pts", "devpts", safe, c"newinstance,ptmxmode=0666,gid=5,mode=0620")?;
+    // Not an instance of its own: a terminal that the container inherits has its name in this one.
+    bind_in(root, "/dev/pts")?;
     mount_in(root, "/dev/shm", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")?;
     mount_in(root, "/proc", "proc", strict, c"")?;
     mount_in(root, "/sys", "sysfs", strict | MountFlags::RDONLY, c"")
@@ -204,6 +204,13 @@ fn mount_in(
     let doing = || format!("cannot mount {path}");
     let place = inside::directory(root, Path::new(path)).doing(doing)?;
     rustix::mount::mount(kind, inside::path_of(&place), kind, flags, options).doing(doing)
+}
+
+/// Shows a directory of the guest in the image.
+fn bind_in(root: &OwnedFd, path: &str) -> Result<(), Failure> {
+    let doing = || format!("cannot mount {path}");
+    let place = inside::directory(root, Path::new(path)).doing(doing)?;
+    rustix::mount::mount_bind(path, inside::path_of(&place)).doing(doing)
 }
 
 /// Adds what is usually made at boot; the kernel's device filesystem holds only the devices.
