@@ -61,16 +61,8 @@ if [ "$old" = yes ]; then
 fi
 
 if [ "$debian" = yes ]; then
-    if [ ! -f "$bench/debian.tar.xz" ]; then
-        root=$(mktemp -d)
-        trap 'rm -rf "$root"' EXIT
-        debootstrap --variant=minbase bookworm "$root/debian"
-        rm -rf "$root/debian/var/cache/apt/archives/"*.deb "$root/debian/var/lib/apt/lists/"*
-        echo '# The root is the only filesystem.' > "$root/debian/etc/fstab"
-        tar --create --xz --numeric-owner --xattrs --file "$bench/debian.tar.xz.new" --directory "$root/debian" .
-        mv "$bench/debian.tar.xz.new" "$bench/debian.tar.xz"
-    fi
-    set -- "$@" --debian "$bench/debian.tar.xz"
+    scripts/debian-rootfs.sh target/debian.tar.xz
+    set -- "$@" --debian "target/debian.tar.xz"
 fi
 
 exec python3 scripts/bench.py "$@"

@@ -2,82 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use rustix::process::Signal;
 
 use crate::fixture::with_tiny;
-use crate::harness::{Sandbox, host};
+use crate::harness::Sandbox;
+use crate::processes::{all_end, descendants, is_ready, send, wait_for};
 
 const SLOW: &str = "FROM tiny\nRUN echo ready; sleep 600\n";
 const QUICK: &str = "FROM tiny\nRUN true\n";
-
-/// A process, and the moment it began: its number alone may be given to another.
-type Process = (u32, String);
-
-/// Returns a process's parent and the moment it began.
-fn status(process: u32) -> Option<(u32, String)> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
-    // A zombie runs no more.
-    (fields[0] != "Z").then(|| (fields[1].parse().unwrap_or(0), fields[19].to_owned()))
-}
-
-/// Returns every process below this one.
-fn descendants(ancestor: u32) -> BTreeSet<Process> {
-    let numbers =
-        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    let all: Vec<(u32, u32, String)> = numbers
-        .filter_map(|number: u32| status(number).map(|(parent, start)| (number, parent, start)))
-        .collect();
-    let mut found = BTreeSet::new();
-    let mut parents = vec![ancestor];
-    while let Some(parent) = parents.pop() {
-        for (number, _, start) in all.iter().filter(|(_, of, _)| *of == parent) {
-            found.insert((*number, start.clone()));
-            parents.push(*number);
-        }
-    }
-    found
-}
-
-/// Fails unless all of these end within 2 seconds.
-fn all_end(processes: &BTreeSet<Process>) {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    let alive = |(number, start): &&Process| status(*number).is_some_and(|(_, now)| now == *start);
-    while let Some((number, _)) = processes.iter().find(alive) {
-        assert!(Instant::now() < deadline, "process {number} outlives the build");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Reads events until one is as wished, and returns it.
-fn wait_for(child: &mut Child, wished: impl Fn(&Value) -> bool) -> Value {
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    loop {
-        line.clear();
-        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "the build ended too early");
-        let event: Value = serde_json::from_str(&line).unwrap();
-        if wished(&event) {
-            // What follows must be read, or the build would be stopped by a full pipe or a closed one.
-            std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-            return event;
-        }
-    }
-}
-
-fn is_ready(event: &Value) -> bool {
-    event["event"] == "output" && event["data"].as_str().unwrap().contains("ready")
-}
-
-fn send(child: &Child, signal: &str) {
-    host(["kill", signal, &child.id().to_string()]);
-}
 
 /// After a build that was ended: the store is as it was, and the next build leaves nothing behind.
 fn is_unharmed(sandbox: &Sandbox, list_before: &str) {
@@ -92,13 +28,13 @@ fn is_unharmed(sandbox: &Sandbox, list_before: &str) {
 fn sigint_sigterm_and_sighup_end_a_run() {
     let sandbox = with_tiny();
     let list = sandbox.run(["image", "ls"]).exits(0).stdout;
-    for (signal, status) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let mut child = sandbox.start_build("ended", SLOW);
         wait_for(&mut child, is_ready);
         let processes = descendants(child.id());
         assert!(!processes.is_empty(), "QEMU runs below the program");
         let begun = Instant::now();
-        send(&child, signal);
+        send(child.id(), signal);
         assert_eq!(child.wait().unwrap().code(), Some(status));
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         all_end(&processes);
@@ -107,37 +43,46 @@ fn sigint_sigterm_and_sighup_end_a_run() {
     is_unharmed(&sandbox, &list);
 }
 
-/// Ends a build at several moments of its life.
-fn ended_at_any_moment(signal: &str) {
+/// Ends builds at ten moments: in milliseconds from the start, and from the end of the last step on.
+fn ended_at_any_moment(signal: Signal) {
     let sandbox = with_tiny();
     let list = sandbox.run(["image", "ls"]).exits(0).stdout;
-    for delay in [5, 50, 150, 400, 800, 1300, 2000, 2800] {
-        let mut child = sandbox.start_build("ended", SLOW);
-        std::thread::sleep(Duration::from_millis(delay));
-        let processes = descendants(child.id());
-        send(&child, signal);
-        let status = child.wait().unwrap();
-        match signal {
-            "-KILL" => assert_eq!(status.signal(), Some(9)),
-            // In its first milliseconds the program does not watch signals yet.
-            _ => assert!(
-                status.code() == Some(130) || status.signal() == Some(2),
-                "{status:?} after {delay} ms"
-            ),
-        }
-        all_end(&processes);
+    for delay in [5, 50, 150, 400, 1000, 2000] {
+        let child = sandbox.start_build("ended", SLOW);
+        let status = ended_after(child, delay, signal);
+        assert!(!status.success(), "{status:?} after {delay} ms");
+        is_unharmed(&sandbox, &list);
     }
-    is_unharmed(&sandbox, &list);
+    for delay in [0, 10, 30, 60] {
+        let mut child = sandbox.start_build("ended", QUICK);
+        wait_for(&mut child, |event| event["event"] == "step-finished" && event["step"] == 2);
+        if ended_after(child, delay, signal).success() {
+            // It was whole before the signal came.
+            let _ = sandbox.run(["image", "rm", "ended"]).exits(0);
+        }
+        is_unharmed(&sandbox, &list);
+    }
+}
+
+fn ended_after(mut child: Child, delay: u64, signal: Signal) -> ExitStatus {
+    std::thread::sleep(Duration::from_millis(delay));
+    let processes = descendants(child.id());
+    send(child.id(), signal);
+    let status = child.wait().unwrap();
+    let interrupted = status.signal() == Some(signal.as_raw()) || status.code() == Some(128 + signal.as_raw());
+    assert!(interrupted || status.success(), "{status:?} after {delay} ms");
+    all_end(&processes);
+    status
 }
 
 #[test]
 fn sigkill_at_any_moment() {
-    ended_at_any_moment("-KILL");
+    ended_at_any_moment(Signal::KILL);
 }
 
 #[test]
 fn sigint_at_any_moment() {
-    ended_at_any_moment("-INT");
+    ended_at_any_moment(Signal::INT);
 }
 
 #[test]
@@ -187,6 +132,6 @@ fn no_port_is_opened() {
     for number in processes.iter().map(|(number, _)| *number).chain([child.id()]) {
         assert_eq!(open_ports(number), Vec::<String>::new());
     }
-    send(&child, "-INT");
+    send(child.id(), Signal::INT);
     child.wait().unwrap();
 }

@@ -5,12 +5,14 @@
 mod disk;
 mod fixture;
 mod harness;
+mod processes;
 
 mod appliance;
 mod build_add;
 mod build_copy;
 mod build_events;
 mod build_failures;
+mod build_faults;
 mod build_filesystems;
 mod build_inspect;
 mod build_interrupts;
@@ -20,4 +22,5 @@ mod generated;
 mod help;
 mod image_ls;
 mod image_rm;
+mod real_debian;
 mod usage;

@@ -47,3 +47,8 @@ pub use image::{Image, ImageName, ImageSpec};
 pub use imagefile::Imagefile;
 pub use locations::Locations;
 pub use store::{Listing, Store};
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

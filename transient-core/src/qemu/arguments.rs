@@ -98,7 +98,7 @@ impl Configuration {
         arguments.option("-device", "virtio-blk-pci,drive=disk");
         if self.network {
             arguments.option("-netdev", "user,id=net");
-            arguments.option("-device", "virtio-net-pci,netdev=net");
+            arguments.option("-device", "virtio-net-pci,netdev=net,romfile=");
         }
         arguments.0
     }
