@@ -115,7 +115,7 @@ fn a_full_disk_of_the_host() {
     arguments.extend(["--image-backend", "small"]);
     let build = sandbox.command(arguments);
     let script = "mount -t tmpfs -o size=32m none small && cp \"$TINY\" small/tiny || exit 99\n\
-                  \"$@\"; status=$?; ls -A small small/.working >&2; exit $status";
+                  status=0; \"$@\" || status=$?; ls -A small small/.working >&2; exit $status";
     let output = std::process::Command::new("unshare")
         .args(["--map-root-user", "--mount", "sh", "-ec", script, "sh"])
         .arg(build.get_program())

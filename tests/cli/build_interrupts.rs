@@ -69,7 +69,8 @@ fn ended_after(mut child: Child, delay: u64, signal: Signal) -> ExitStatus {
     let processes = descendants(child.id());
     send(child.id(), signal);
     let status = child.wait().unwrap();
-    let interrupted = status.signal() == Some(signal.as_raw()) || status.code() == Some(128 + signal.as_raw());
+    let interrupted =
+        status.signal() == Some(signal.as_raw()) || status.code() == Some(128 + signal.as_raw());
     assert!(interrupted || status.success(), "{status:?} after {delay} ms");
     all_end(&processes);
     status

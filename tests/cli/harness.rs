@@ -95,10 +95,13 @@ impl Sandbox {
         self.outcome(self.command(arguments).output().unwrap())
     }
 
-    /// Returns the arguments of a build of the folder `build`, in a small VM.
+    /// Returns the arguments of a build of the folder `build`, in a small VM unless `more` says otherwise.
     pub(crate) fn build_arguments<'a>(&self, name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-        let mut arguments = vec!["image", "build", "--name", name, "--memory", "512MiB", "build"];
+        let mut arguments = vec!["image", "build", "--name", name, "build"];
         arguments.extend_from_slice(more);
+        if !more.contains(&"--memory") {
+            arguments.extend(["--memory", "512MiB"]);
+        }
         arguments
     }
 

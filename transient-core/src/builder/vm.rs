@@ -96,10 +96,11 @@ impl Boot<'_> {
         let (machine, channels) = Machine::start(&configuration, self.processes)?;
         let qmp_timeout = self.options.qmp_timeout.unwrap_or(QMP_TIMEOUT);
         let connected = machine.guard(async {
-            let connecting = tokio::time::timeout(timeout, Session::connect(channels.control, network));
-            let monitoring = machine.monitor(channels.monitor, qmp_timeout);
-            let (monitor, session) = tokio::join!(monitoring, connecting);
-            Ok((monitor?, session.map_err(|_| no_answer(timeout))??))
+            let connecting = async {
+                let session = Session::connect(channels.control, network);
+                tokio::time::timeout(timeout, session).await.map_err(|_| no_answer(timeout))?
+            };
+            tokio::try_join!(machine.monitor(channels.monitor, qmp_timeout), connecting)
         });
         let (monitor, session) = match connected.await {
             Ok(connected) => connected,

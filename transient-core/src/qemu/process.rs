@@ -1,7 +1,7 @@
 //! The process itself: started with nothing inherited but what it is given, never left behind.
 
 use std::os::fd::OwnedFd;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 
 use command_fds::{CommandFdExt, FdMapping};
 use tokio::io::AsyncReadExt;
@@ -52,21 +52,17 @@ pub(crate) async fn watch(mut child: Child, kill: tokio::sync::oneshot::Receiver
     };
     let ended = async {
         tokio::select! {
-            status = child.wait() => describe(status),
+            status = child.wait() => match status {
+                Ok(status) => (status.to_string(), status.success()),
+                Err(error) => (error.to_string(), false),
+            },
             // Also when the machine is dropped, which drops the sender.
             _ = kill => {
                 let _ = child.kill().await;
-                "killed".to_owned()
+                ("killed".to_owned(), false)
             }
         }
     };
-    let (status, words) = tokio::join!(ended, words);
-    watch.report(Trouble::Exited { status, words });
-}
-
-fn describe(status: std::io::Result<ExitStatus>) -> String {
-    match status {
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
-    }
+    let ((status, success), words) = tokio::join!(ended, words);
+    watch.report(Trouble::Exited { status, success, words });
 }

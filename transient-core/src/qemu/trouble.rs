@@ -9,8 +9,8 @@ use crate::{Error, ErrorKind};
 /// A reason why nothing more can be expected of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// QEMU ended: its status, and its own words.
-    Exited { status: String, words: String },
+    /// QEMU ended: its status, whether that means success, and its own words.
+    Exited { status: String, success: bool, words: String },
     /// The guest's kernel panicked: what the console showed.
     Panicked { console: String },
     /// The guest ended by itself: what the console showed.
@@ -24,7 +24,7 @@ pub(crate) enum Trouble {
 impl Trouble {
     fn into_error(self) -> Error {
         match self {
-            Self::Exited { status, words } => {
+            Self::Exited { status, words, .. } => {
                 Error::new(ErrorKind::QemuFailed, format!("QEMU ended before its time ({status})"))
                     .with_output(words)
             }
@@ -49,7 +49,7 @@ impl Trouble {
     fn rank(&self) -> u8 {
         match self {
             Self::Panicked { .. } | Self::HostDiskFull | Self::DiskFailed { .. } => 3,
-            Self::Exited { words, .. } if !words.is_empty() => 2,
+            Self::Exited { success, words, .. } if !success || !words.is_empty() => 2,
             Self::Ended { console } if !console.is_empty() => 1,
             Self::Exited { .. } | Self::Ended { .. } => 0,
         }
@@ -109,9 +109,18 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_trouble_that_explains_wins_over_one_that_does_not() {
         let watch = Watch::new();
-        watch.report(Trouble::Exited { status: "exit status 0".into(), words: String::new() });
+        watch.report(Trouble::Exited { status: "exit status 0".into(), success: true, words: String::new() });
         watch.report(Trouble::Panicked { console: "Kernel panic".into() });
         watch.report(Trouble::Ended { console: String::new() });
         assert_eq!(watch.trouble().await.kind(), ErrorKind::GuestPanic);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_killed_qemu_is_no_guest_that_ended() {
+        let watch = Watch::new();
+        watch.report(Trouble::Ended { console: "last words".into() });
+        let status = "signal: 9 (SIGKILL)".to_owned();
+        watch.report(Trouble::Exited { status, success: false, words: String::new() });
+        assert_eq!(watch.trouble().await.kind(), ErrorKind::QemuFailed);
     }
 }
