@@ -37,7 +37,7 @@ lint: setup ## Check the format, and what clippy says
 test: lint $(KERNEL)/vmlinuz ## Check everything and run all tests
 	$(CARGO) build --workspace --locked
 	target/debug/transient $(ASSEMBLE) $(APPLIANCE)
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked -- --include-ignored
 
 demo: appliance ## Build two small images, list them, and say where they are
 	scripts/demo.sh

@@ -24,6 +24,28 @@ fn a_named_one_that_is_missing_is_an_error() {
     assert!(outcome.stderr.starts_with("error: "), "{outcome:?}");
 }
 
+/// From the kernel that `make test` downloads.
+#[test]
+#[ignore = "needs target/kernel"]
+fn the_same_inputs_give_the_same_bytes() {
+    let sandbox = Sandbox::new();
+    let kernel = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kernel");
+    for output in ["first", "second"] {
+        let (image, modules) = (kernel.join("vmlinuz"), kernel.join("modules"));
+        let words = ["appliance", "build", "--kernel", image.to_str().unwrap(), "--modules"];
+        let _ =
+            sandbox.run(words.into_iter().chain([modules.to_str().unwrap(), "--output", output])).exits(0);
+    }
+    let mut files = 0;
+    for entry in std::fs::read_dir(sandbox.path("first")).unwrap() {
+        let first = entry.unwrap().path();
+        let second = sandbox.path("second").join(first.file_name().unwrap());
+        assert!(std::fs::read(&first).unwrap() == std::fs::read(second).unwrap(), "{}", first.display());
+        files += 1;
+    }
+    assert!(files >= 3, "kernel, initramfs and description");
+}
+
 #[test]
 fn build_needs_a_kernel() {
     let sandbox = Sandbox::new();

@@ -81,6 +81,25 @@ fn a_missing_base() {
 }
 
 #[test]
+fn a_source_that_is_outside_or_missing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("outside", "x");
+    symlink("../outside", sandbox.path("build/out")).unwrap();
+    symlink("nothing", sandbox.path("build/dangling")).unwrap();
+    for (instruction, words) in [
+        ("COPY nothing /", ["there is no 'nothing'", "Imagefile:4:1"]),
+        ("COPY out/x /", ["'out/x' leaves the build directory", "Imagefile:4:1"]),
+        ("ADD dangling /", ["there is no 'dangling'", "Imagefile:4:1"]),
+        ("ADD out /", ["'out' leaves the build directory", "Imagefile:4:1"]),
+    ] {
+        let imagefile =
+            format!("FROM scratch\nDISK 1 GB MBR\nPARTITION 1 FORMAT ext4 MOUNT /\n{instruction}\n");
+        sandbox.write("build/Imagefile", imagefile);
+        let _ = refused(&sandbox, &[]).says(&words);
+    }
+}
+
+#[test]
 fn a_base_that_points_at_other_files() {
     let sandbox = Sandbox::new();
     sandbox.empty_image("base", "1M");

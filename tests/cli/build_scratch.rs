@@ -119,6 +119,7 @@ fn the_imagefile_may_be_elsewhere() {
 }
 
 #[test]
+#[ignore = "needs the network"]
 fn network_names_resolve() {
     let sandbox = Sandbox::new();
     rootfs(&sandbox);

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,6 +14,9 @@ use transient_guest::protocol::{ApplianceManifest, CONTROL_PORT, DATA_PORT, MANI
 
 use crate::{port, server};
 
+/// The first argument of the program that the kernel runs to load a module.
+pub(crate) const MODPROBE_FLAG: &str = "-q";
+
 /// Boots, serves one session, and ends the VM.
 pub(crate) fn boot() -> ExitCode {
     if let Err(error) = boot_and_serve() {
@@ -20,7 +24,7 @@ pub(crate) fn boot() -> ExitCode {
         eprintln!("transient-guest: {error}");
     }
     rustix::fs::sync();
-    // With QEMU's -no-reboot this ends QEMU; microvm has no ACPI to power off with.
+    // With QEMU's -no-reboot this ends QEMU.
     let _ = reboot(RebootCommand::Restart);
     ExitCode::FAILURE
 }
@@ -28,6 +32,7 @@ pub(crate) fn boot() -> ExitCode {
 fn boot_and_serve() -> io::Result<()> {
     mount_pseudo_filesystems()?;
     load_boot_modules().map_err(|error| explain("cannot load the modules of the appliance", &error))?;
+    fs::write("/proc/sys/kernel/modprobe", std::env::current_exe()?.as_os_str().as_bytes())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let control = port::find(CONTROL_PORT).await?;

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             operations::run_command(&command)
         }
         Some("inspect") => inspect(),
+        Some(boot::MODPROBE_FLAG) => modprobe(arguments.last().as_deref()),
         Some("container") => operations::container_init(&arguments.collect::<Vec<_>>()),
         _ if std::process::id() == 1 => boot::boot(),
         _ => {
@@ -54,6 +55,14 @@ fn operate(data_port: Option<&OsStr>) -> ExitCode {
         }),
     }
     ExitCode::SUCCESS
+}
+
+/// Loads the module that the kernel asks for.
+fn modprobe(alias: Option<&OsStr>) -> ExitCode {
+    match alias.and_then(OsStr::to_str).map(operations::modules::load_for_kernel) {
+        Some(Ok(true)) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// Runs a shell on the terminal that is standard input, which becomes the controlling one.

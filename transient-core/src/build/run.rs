@@ -80,7 +80,8 @@ pub(super) fn run(
 fn check<'p>(plan: &'p Plan, context: &Context, options: &BuildOptions) -> Result<(), (&'p Step, Error)> {
     plan.steps.iter().try_for_each(|step| {
         match &step.instruction {
-            Instruction::Copy(transfer) | Instruction::Add(transfer) => transfer::check(context, transfer),
+            Instruction::Copy(transfer) => transfer::check_copy(context, transfer),
+            Instruction::Add(transfer) => transfer::check_add(context, transfer),
             Instruction::Inspect => check_terminal(options.terminal.as_ref()).map(drop),
             _ => Ok(()),
         }

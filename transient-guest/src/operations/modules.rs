@@ -26,6 +26,17 @@ pub(crate) fn load(group: &str) -> Result<bool, Failure> {
     Ok(true)
 }
 
+/// Loads what the kernel asks for when a command first needs it, by one of the names of `request_module`
+/// in the kernel's source: `mount` makes it ask for `fs-xfs`, `lvcreate` for the driver of a device number.
+pub(crate) fn load_for_kernel(alias: &str) -> Result<bool, Failure> {
+    match alias {
+        "char-major-10-236" | "devname:mapper/control" => load("lvm"),
+        "char-major-10-237" | "devname:loop-control" => load("loop"),
+        _ if alias.starts_with("block-major-7-") => load("loop"),
+        _ => alias.strip_prefix("fs-").map_or(Ok(false), load),
+    }
+}
+
 fn insert(module: &Path) -> Result<(), Failure> {
     let doing = || format!("cannot load the kernel module {}", module.display());
     let file = File::open(module).doing(doing)?;

@@ -105,13 +105,3 @@ fn a_broken_appliance_says_what_is_missing() {
     fs::write(appliance.folder.join(DESCRIPTION), "{").unwrap();
     assert_eq!(Appliance::open(&appliance.folder).unwrap_err().kind(), ErrorKind::ApplianceInvalid);
 }
-
-/// `TRANSIENT_TEST_KERNEL` names a real bzImage with its modules beside it, as in an unpacked package.
-#[test]
-#[ignore = "needs a real kernel"]
-fn a_real_kernel_gives_an_appliance() {
-    let kernel = std::env::var("TRANSIENT_TEST_KERNEL").expect("it names a kernel");
-    let parent = std::env::var("TRANSIENT_TEST_OUTPUT").expect("it names a folder");
-    let appliance = build(&Inputs::with_kernel(kernel), Path::new(&parent)).unwrap();
-    assert_eq!(appliance.description.boot, BootProtocol::Pvh);
-}
