@@ -87,6 +87,8 @@ fn a_source_that_is_outside_or_missing() {
     symlink("../outside", sandbox.path("build/out")).unwrap();
     symlink("nothing", sandbox.path("build/dangling")).unwrap();
     for (instruction, words) in [
+        ("COPY /etc/passwd /", ["/etc/passwd", "Imagefile:4:6"]),
+        ("COPY ../outside /", ["../outside", "Imagefile:4:6"]),
         ("COPY nothing /", ["there is no 'nothing'", "Imagefile:4:1"]),
         ("COPY out/x /", ["'out/x' leaves the build directory", "Imagefile:4:1"]),
         ("ADD dangling /", ["there is no 'dangling'", "Imagefile:4:1"]),
