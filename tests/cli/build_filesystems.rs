@@ -61,6 +61,34 @@ fn gpt_with_everything() {
     assert_eq!(label.trim(), "the root", "OPTIONS are words as in a shell");
 }
 
+#[test]
+fn mbr_with_four_partitions() {
+    let sandbox = Sandbox::new();
+    rootfs(&sandbox);
+    let imagefile = "\
+FROM scratch
+DISK 1 GB MBR
+PARTITION 1 SIZE 64 MiB FORMAT vfat MOUNT /boot/efi FLAGS efi
+PARTITION 2 SIZE 64 MiB FORMAT swap
+PARTITION 3 SIZE 128 MiB FORMAT ext2 MOUNT /boot
+PARTITION 4 FORMAT ext3 MOUNT / FLAGS boot
+ADD rootfs.tar.gz /
+RUN echo /boot > /boot/mark
+";
+    let _ = sandbox.build("mbr", imagefile, &[]).exits(0);
+    let disk = Disk::open(&sandbox.backend().join("mbr"));
+    assert_eq!(disk.table["label"], "dos");
+    for (number, (code, kind)) in (1..).zip([("ef", "vfat"), ("82", "swap"), ("83", "ext2"), ("83", "ext3")])
+    {
+        assert_eq!(disk.entry(number)["type"], code, "partition {number}");
+        assert_eq!(disk.entry(number)["bootable"].as_bool().unwrap_or(false), number == 4);
+        let found = tool(&["blkid", "-p", "-o", "value", "-s", "TYPE"], &disk.partition(number));
+        assert_eq!(found.trim(), kind, "partition {number}");
+    }
+    assert!(disk.ext(3).has("/mark") && !disk.ext(4).has("/boot/mark"));
+    tool(&["fsck.vfat", "-n"], &disk.partition(1));
+}
+
 /// An image whose root is not ext4 can be built upon.
 fn from_root_on(filesystem: &str) {
     let sandbox = Sandbox::new();
