@@ -12,7 +12,7 @@ KERNEL := target/kernel
 ASSEMBLE = appliance build --kernel $(KERNEL)/vmlinuz --modules $(KERNEL)/modules --output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build appliance test lint demo bench install clean
+.PHONY: help setup build appliance test lint demo bench fuzz install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ demo: appliance ## Build two small images, list them, and say where they are
 
 bench: appliance ## Measure; prints medians of several runs
 	scripts/bench.sh
+
+# Seconds for each of the fuzz targets.
+FUZZ_SECONDS ?= 60
+
+fuzz: setup ## Fuzz the parsers, FUZZ_SECONDS each (with nightly Rust and cargo-fuzz)
+	@for target in $$($(CARGO) +nightly fuzz list); do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 install: build $(KERNEL)/vmlinuz ## Install below PREFIX (/usr/local), DESTDIR before it for packages
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/transient $(DESTDIR)$(PREFIX)/share/man/man1 \

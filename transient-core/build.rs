@@ -35,6 +35,10 @@ fn build_guest(package: &Path, target_dir: &Path) -> PathBuf {
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("RUSTC_WRAPPER")
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    // What describes this build, such as a sanitizer, is not of that one.
+    for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CARGO_CFG_")) {
+        cargo.env_remove(name);
+    }
     let status = cargo.status().expect("cargo can be run again");
     assert!(status.success(), "the guest program does not build: {cargo:?}");
     target_dir.join(TARGET).join("guest").join("transient-guest")
