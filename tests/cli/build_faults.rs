@@ -105,16 +105,18 @@ fn a_qemu_that_does_nothing() {
     assert!(error.to_string().contains("--qmp-timeout"), "{error}");
 }
 
-/// Returns how a program gets a mount namespace here: as root, by a user namespace, or else by sudo.
-fn mount_namespace() -> &'static [&'static str] {
-    let ways: [&[&str]; 3] = [
+/// Returns how a program that mounts is run here: in a namespace if it can be, which no chroot allows; and
+/// as root, in a user namespace, or else by sudo.
+fn with_mounts() -> &'static [&'static str] {
+    let ways: [&[&str]; 4] = [
         &["unshare", "--mount"],
         &["unshare", "--map-root-user", "--mount"],
+        &["env"],
         &["sudo", "-n", "--preserve-env", "unshare", "--mount"],
     ];
     let works = |way: &&&[&str]| {
         let mut mount = Command::new(way[0]);
-        mount.args(&way[1..]).args(["mount", "-t", "tmpfs", "none", "/tmp"]);
+        mount.args(&way[1..]).args(["sh", "-c", "mount -t tmpfs none /mnt && umount /mnt"]);
         mount.output().is_ok_and(|output| output.status.success())
     };
     ways.iter().find(works).expect("root, user namespaces or sudo is needed")
@@ -130,10 +132,10 @@ fn a_full_disk_of_the_host() {
     arguments.extend(["--image-backend", "small"]);
     let build = sandbox.command(arguments);
     let script = "mount -t tmpfs -o size=32m none small && cp \"$TINY\" small/tiny || exit 99\n\
-                  status=0; \"$@\" || status=$?; ls -A small small/.working >&2; exit $status";
-    let namespace = mount_namespace();
-    let output = Command::new(namespace[0])
-        .args(&namespace[1..])
+                  status=0; \"$@\" || status=$?; ls -A small small/.working >&2; umount small; exit $status";
+    let with_mounts = with_mounts();
+    let output = Command::new(with_mounts[0])
+        .args(&with_mounts[1..])
         .args(["sh", "-ec", script, "sh"])
         .arg(build.get_program())
         .args(build.get_args())
