@@ -106,6 +106,13 @@ impl Ext {
         self.stat(path).contains("Inode:")
     }
 
+    /// Returns a file's SELinux label.
+    #[track_caller]
+    pub(crate) fn label(&self, path: &str) -> String {
+        let answer = self.ask(&format!("ea_get \"{path}\" security.selinux"));
+        answer.split('"').nth(1).unwrap_or_default().trim_end_matches("\\000").to_owned()
+    }
+
     /// Fails unless the file has this type and mode and belongs to root.
     #[track_caller]
     pub(crate) fn is_roots(&self, path: &str, kind: &str, mode: &str) {

@@ -167,6 +167,34 @@ fn from_the_built_image() {
     assert!(!root.has("/run/systemd"), "nothing of it is left");
 }
 
+/// What a build makes is labelled by the image's own policy: by the build that installs it, and by those after.
+#[test]
+#[ignore = "needs the network, and minutes"]
+fn selinux_labels_are_those_of_the_policy() {
+    let sandbox = with_debian();
+    let install = "FROM debian\nRUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
+                   --no-install-recommends selinux-policy-default policycoreutils\n";
+    let outcome = build(&sandbox, "labelled", install);
+    assert!(!outcome.stderr.contains("SELinux"), "{outcome:?}");
+    sandbox.write("build/extra", "x");
+    let change = "FROM labelled\nRUN touch /etc/new /usr/bin/new && mkdir -p /var/www/html && echo root:x | chpasswd\n\
+                  COPY extra /etc/cron.d/\n";
+    let outcome = build(&sandbox, "changed", change);
+    assert!(!outcome.stderr.contains("SELinux"), "{outcome:?}");
+    let disk = Disk::open(&sandbox.backend().join("changed"));
+    let root = disk.ext(2);
+    for (path, kind) in [
+        ("/usr/sbin/setfiles", "setfiles_exec_t"),
+        ("/etc/new", "etc_t"),
+        ("/usr/bin/new", "bin_t"),
+        ("/var/www/html", "httpd_sys_content_t"),
+        ("/etc/shadow", "shadow_t"),
+        ("/etc/cron.d/extra", "system_cron_spool_t"),
+    ] {
+        assert_eq!(root.label(path), format!("system_u:object_r:{kind}:s0"), "{path}");
+    }
+}
+
 /// A root on a logical volume, made by the image's own tools.
 #[test]
 #[ignore = "needs the network, and minutes"]

@@ -134,7 +134,7 @@ fn set_labels(contexts: &str) -> Result<(), Failure> {
     // -m: mounts are not looked up, for without SELinux none says that it has labels.
     let command = format!("exec setfiles -F -m -r /{TREE} {contexts} /{TREE}");
     let output = Command::new("/proc/self/exe")
-        .args(["run", "--", &command])
+        .args(["run", &command])
         .stdin(Stdio::null())
         .output()
         .doing(|| "cannot start setfiles")?;
