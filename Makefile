@@ -6,13 +6,16 @@ CARGO ?= cargo
 # rustup puts it there, also where no profile was read
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+# `dev` installs what the tests have built already.
+PROFILE ?= release
+BUILT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 RELEASE := target/release/transient
 APPLIANCE := target/appliance
 KERNEL := target/kernel
 ASSEMBLE = appliance build --kernel $(KERNEL)/vmlinuz --modules $(KERNEL)/modules --output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build appliance test lint demo bench fuzz install clean
+.PHONY: help setup build appliance header test lint demo bench fuzz install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +41,11 @@ test: lint $(KERNEL)/vmlinuz ## Check everything and run all tests
 	$(CARGO) build --workspace --locked
 	target/debug/transient $(ASSEMBLE) $(APPLIANCE)
 	$(CARGO) test --workspace --locked -- --include-ignored
+	$(MAKE) install PROFILE=dev PREFIX=$(CURDIR)/target/installed
+	scripts/test-install.sh $(CURDIR)/target/installed
+
+header: setup ## Make include/transient.h anew from the Rust sources
+	TRANSIENT_WRITE_HEADER=1 $(CARGO) test --package transient-ffi --test header --locked --quiet
 
 demo: appliance ## Build two small images, list them, and say where they are
 	scripts/demo.sh
@@ -52,16 +60,28 @@ fuzz: setup ## Fuzz the parsers, FUZZ_SECONDS each (with nightly Rust and cargo-
 	@for target in $$($(CARGO) +nightly fuzz list); do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
-install: build $(KERNEL)/vmlinuz ## Install below PREFIX (/usr/local), DESTDIR before it for packages
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/transient $(DESTDIR)$(PREFIX)/share/man/man1 \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
-		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-	install -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/transient
-	$(RELEASE) $(ASSEMBLE) $(DESTDIR)$(PREFIX)/lib/transient/appliance
-	$(RELEASE) man $(DESTDIR)$(PREFIX)/share/man/man1
-	$(RELEASE) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/transient
-	$(RELEASE) completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_transient
-	$(RELEASE) completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/transient.fish
+LIB := $(DESTDIR)$(PREFIX)/lib
+SHARE := $(DESTDIR)$(PREFIX)/share
+# The library's release, and its ABI.
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+ABI := $(firstword $(subst ., ,$(VERSION)))
+
+install: setup $(KERNEL)/vmlinuz ## Install below PREFIX (/usr/local), DESTDIR before it for packages
+	$(CARGO) build --profile $(PROFILE) --locked --package transient --package transient-ffi
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(LIB)/transient $(LIB)/pkgconfig \
+		$(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 755 $(BUILT)/transient $(DESTDIR)$(PREFIX)/bin/transient
+	install -m 644 include/transient.h $(DESTDIR)$(PREFIX)/include/transient.h
+	install -m 644 $(BUILT)/libtransient.a $(LIB)/libtransient.a
+	install -m 755 $(BUILT)/libtransient.so $(LIB)/libtransient.so.$(VERSION)
+	ln -sf libtransient.so.$(VERSION) $(LIB)/libtransient.so.$(ABI)
+	ln -sf libtransient.so.$(ABI) $(LIB)/libtransient.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' transient-ffi/transient.pc.in > $(LIB)/pkgconfig/transient.pc
+	$(BUILT)/transient $(ASSEMBLE) $(LIB)/transient/appliance
+	$(BUILT)/transient man $(SHARE)/man/man1
+	$(BUILT)/transient completions bash > $(SHARE)/bash-completion/completions/transient
+	$(BUILT)/transient completions zsh > $(SHARE)/zsh/site-functions/_transient
+	$(BUILT)/transient completions fish > $(SHARE)/fish/vendor_completions.d/transient.fish
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -25,7 +25,8 @@ check_rust() {
 # - to build: gcc with the libc that is linked statically into the guest program, make
 # - to run: QEMU
 # - to assemble the appliance: the filesystem tools; dpkg-deb and apt-get are there
-# - for the tests: tools that are not ours to look into images, and a small root filesystem
+# - for the tests: tools that are not ours to look into images, and a small root filesystem; what C and C++
+#   programs are built and checked with
 missing_packages() {
     while read -r package program; do
         found=no
@@ -53,6 +54,12 @@ bzip2 bzip2
 zstd zstd
 python3 python3
 iproute2 ss
+g++ g++
+clang clang
+valgrind valgrind
+pkg-config pkg-config
+cmake cmake
+meson meson
 END
     [ -e /usr/include/stdio.h ] && [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || echo libc6-dev
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates

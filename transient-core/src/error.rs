@@ -71,6 +71,37 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: &[Self] = &[
+        Self::InvalidArgument,
+        Self::InvalidImageName,
+        Self::InvalidImagefile,
+        Self::ImageNotFound,
+        Self::ImageInUse,
+        Self::InvalidImage,
+        Self::SourceFailed,
+        Self::MissingProgram,
+        Self::ProgramFailed,
+        Self::HostDiskFull,
+        Self::ApplianceNotFound,
+        Self::ApplianceInvalid,
+        Self::QemuFailed,
+        Self::Timeout,
+        Self::GuestPanic,
+        Self::GuestOutOfMemory,
+        Self::KvmUnusable,
+        Self::ConnectionLost,
+        Self::CommandFailed,
+        Self::StepFailed,
+        Self::InvalidSource,
+        Self::NotATerminal,
+        Self::ImageFull,
+        Self::NoRootFilesystem,
+        Self::Io,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
     /// Returns the stable number.
     pub fn code(self) -> u32 {
         self as u32
@@ -342,5 +373,23 @@ impl serde::Serialize for Error {
         map.serialize_entry("vms", &self.0.vms)?;
         map.serialize_entry("diagnostics", &self.0.diagnostics)?;
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed_once() {
+        let names: HashSet<_> = ErrorKind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), ErrorKind::ALL.len());
+        assert!(ErrorKind::ALL.is_sorted_by_key(|kind| kind.code()));
+        // The compiler does not count variants; the source does.
+        let enumeration = include_str!("error.rs").split("}\n").next().unwrap_or_default();
+        let numbered = enumeration.lines().filter(|line| line.contains(" = ")).count();
+        assert_eq!(numbered, ErrorKind::ALL.len());
     }
 }

@@ -38,7 +38,9 @@ mod store;
 mod suggest;
 mod sys;
 
-pub use build::{BuildOptions, Plan, Step, Terminal, build};
+pub use build::{
+    BuildOptions, DiskLayout, Mount, PartitionKind, PlacedPartition, Plan, Step, Terminal, build,
+};
 pub use builder::{Accelerator, Network, VmOptions, appliance};
 pub use cancel::CancelToken;
 pub use error::{Error, ErrorKind, Location};

@@ -10,7 +10,8 @@ mod transfer;
 use std::path::PathBuf;
 use std::time::Instant;
 
-pub use plan::{Plan, Step};
+pub use plan::{DiskLayout, Plan, Step};
+pub use transient_guest::protocol::{Mount, Partition as PlacedPartition, PartitionKind};
 
 use crate::builder::VmOptions;
 use crate::event::Reporter;

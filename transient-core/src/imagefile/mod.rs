@@ -28,6 +28,7 @@ pub use parse::instruction;
 pub use render::render;
 pub use rules::{Statement, check};
 pub use size::{Size, SizeUnit};
+pub use transient_guest::protocol::{DiskLabel, Filesystem};
 
 use crate::{Error, ErrorKind, Location, suggest};
 

@@ -1,0 +1,1069 @@
+// transient: builds, lists and removes virtual machine disk images.
+//
+// Status. A function that can fail returns a transient_status. Results are written only on success. If the caller
+// passes a place for it, `error_out` receives on failure an object that says more; NULL is always allowed there.
+//
+// Handles. What a function writes to an `_out` parameter belongs to the caller, who frees it once with the `_free`
+// function of its type; freeing NULL does nothing. A pointer that a function returns belongs to the handle that it
+// was asked of, and lives as long as that; NULL in place of the handle gives NULL, 0 or false.
+//
+// Threads. Functions may be called on any thread. A handle that is passed as `const` may be used by several
+// threads at once; one that is not may not. A handle must not be freed while a call uses it.
+//
+// Strings. What comes in is copied, ends in NUL and must be UTF-8; anything else is an error. What goes out
+// ends in NUL and is UTF-8, but for paths of the host, which are the bytes that the system gave.
+//
+// Enumerations are passed and returned as uint32_t, so that an unknown number is an error and not undefined.
+//
+// This file is made from the Rust sources by `make header`.
+
+
+#ifndef TRANSIENT_H
+#define TRANSIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+
+// The ABI that this header describes: the number in the library's SONAME.
+#define TRANSIENT_ABI_VERSION 1
+
+// What became of a call: 0, or the number of an error, the same in every language.
+//
+// Numbers are never reused. The 100s are what the caller passed in, the 200s the store, the 300s the host, the
+// 400s the builder VM, the 500s a build's own steps, the 900s the rest. Later releases may add some.
+enum transient_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // All went well.
+  TRANSIENT_STATUS_OK = 0,
+  // An option has a value that cannot be used.
+  TRANSIENT_STATUS_INVALID_ARGUMENT = 100,
+  // A text is no image name or image spec.
+  TRANSIENT_STATUS_INVALID_IMAGE_NAME = 101,
+  // An Imagefile has errors; each is in transient_error_diagnostic().
+  TRANSIENT_STATUS_INVALID_IMAGEFILE = 110,
+  // The backend has no image of that name.
+  TRANSIENT_STATUS_IMAGE_NOT_FOUND = 200,
+  // VMs have disks on the image; they are named in transient_error_vm().
+  TRANSIENT_STATUS_IMAGE_IN_USE = 201,
+  // A file is no valid disk image, or one that is refused because it points at other files.
+  TRANSIENT_STATUS_INVALID_IMAGE = 202,
+  // An image could not be brought in from its source.
+  TRANSIENT_STATUS_SOURCE_FAILED = 203,
+  // A program that is needed is not installed.
+  TRANSIENT_STATUS_MISSING_PROGRAM = 300,
+  // A program that is needed could not be run, or failed.
+  TRANSIENT_STATUS_PROGRAM_FAILED = 301,
+  // The disk of the host is full.
+  TRANSIENT_STATUS_HOST_DISK_FULL = 302,
+  // No appliance was found, and none could be assembled.
+  TRANSIENT_STATUS_APPLIANCE_NOT_FOUND = 310,
+  // The appliance cannot be used, or could not be assembled.
+  TRANSIENT_STATUS_APPLIANCE_INVALID = 311,
+  // QEMU did not start, or ended before its time.
+  TRANSIENT_STATUS_QEMU_FAILED = 400,
+  // The builder VM did not answer in time.
+  TRANSIENT_STATUS_TIMEOUT = 401,
+  // The guest's kernel panicked.
+  TRANSIENT_STATUS_GUEST_PANIC = 402,
+  // The guest ran out of memory.
+  TRANSIENT_STATUS_GUEST_OUT_OF_MEMORY = 403,
+  // KVM was asked for and does not work here.
+  TRANSIENT_STATUS_KVM_UNUSABLE = 404,
+  // The connection to the builder VM broke, or made no sense.
+  TRANSIENT_STATUS_CONNECTION_LOST = 405,
+  // A command of the image ended with a non-zero status, see transient_error_exit_status().
+  TRANSIENT_STATUS_COMMAND_FAILED = 500,
+  // A step could not be carried out in the guest.
+  TRANSIENT_STATUS_STEP_FAILED = 501,
+  // A source of COPY or ADD does not exist or cannot be read, or leaves the build directory.
+  TRANSIENT_STATUS_INVALID_SOURCE = 502,
+  // INSPECT needs a terminal, and there is none.
+  TRANSIENT_STATUS_NOT_A_TERMINAL = 503,
+  // The filesystem of the image is full.
+  TRANSIENT_STATUS_IMAGE_FULL = 504,
+  // An existing image has no filesystem that looks like a root.
+  TRANSIENT_STATUS_NO_ROOT_FILESYSTEM = 505,
+  // Reading or writing a file failed.
+  TRANSIENT_STATUS_IO = 900,
+  // The call was cancelled.
+  TRANSIENT_STATUS_CANCELLED = 901,
+  // The library is at fault.
+  TRANSIENT_STATUS_INTERNAL = 999,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_status transient_status;
+#else
+typedef uint32_t transient_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Which member of `transient_event_data` holds the event. Later releases may add some: ignore what is unknown.
+enum transient_event_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // `step_started`
+  TRANSIENT_EVENT_KIND_STEP_STARTED = 1,
+  // `step_finished`
+  TRANSIENT_EVENT_KIND_STEP_FINISHED = 2,
+  // `builder_started`
+  TRANSIENT_EVENT_KIND_BUILDER_STARTED = 3,
+  // `output`
+  TRANSIENT_EVENT_KIND_OUTPUT = 4,
+  // `progress`
+  TRANSIENT_EVENT_KIND_PROGRESS = 5,
+  // `warning`
+  TRANSIENT_EVENT_KIND_WARNING = 6,
+  // `note`
+  TRANSIENT_EVENT_KIND_NOTE = 7,
+  // `build_finished`
+  TRANSIENT_EVENT_KIND_BUILD_FINISHED = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_event_kind transient_event_kind;
+#else
+typedef uint32_t transient_event_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// The two output streams of a command.
+enum transient_stream
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Standard output.
+  TRANSIENT_STREAM_STDOUT = 1,
+  // Standard error.
+  TRANSIENT_STREAM_STDERR = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_stream transient_stream;
+#else
+typedef uint32_t transient_stream;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What runs the guest's instructions.
+enum transient_accelerator
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // KVM where it works, else TCG.
+  TRANSIENT_ACCELERATOR_AUTO = 0,
+  // The processor itself. Where it does not work, that is an error.
+  TRANSIENT_ACCELERATOR_KVM = 1,
+  // QEMU's emulation.
+  TRANSIENT_ACCELERATOR_TCG = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_accelerator transient_accelerator;
+#else
+typedef uint32_t transient_accelerator;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// The guest's network.
+enum transient_network
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // QEMU's user network: out to where the host reaches, nothing in.
+  TRANSIENT_NETWORK_USER = 0,
+  // No network card.
+  TRANSIENT_NETWORK_NONE = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_network transient_network;
+#else
+typedef uint32_t transient_network;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// The instructions by name.
+enum transient_keyword
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // `from` of the data
+  TRANSIENT_KEYWORD_FROM = 1,
+  // `disk` of the data
+  TRANSIENT_KEYWORD_DISK = 2,
+  // `partition` of the data
+  TRANSIENT_KEYWORD_PARTITION = 3,
+  // `transfer` of the data
+  TRANSIENT_KEYWORD_COPY = 4,
+  // `transfer` of the data
+  TRANSIENT_KEYWORD_ADD = 5,
+  // `run` of the data
+  TRANSIENT_KEYWORD_RUN = 6,
+  // No data
+  TRANSIENT_KEYWORD_INSPECT = 7,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_keyword transient_keyword;
+#else
+typedef uint32_t transient_keyword;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How much a record matters.
+enum transient_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Something failed.
+  TRANSIENT_LOG_LEVEL_ERROR = 1,
+  // Something is not as it should be.
+  TRANSIENT_LOG_LEVEL_WARN = 2,
+  // What is done.
+  TRANSIENT_LOG_LEVEL_INFO = 3,
+  // How it is done.
+  TRANSIENT_LOG_LEVEL_DEBUG = 4,
+  // Every detail.
+  TRANSIENT_LOG_LEVEL_TRACE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_log_level transient_log_level;
+#else
+typedef uint32_t transient_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// An appliance on disk: the kernel and the initramfs of the builder VM. It never changes.
+typedef struct transient_appliance transient_appliance;
+
+// What to build, and how. It may be used for several builds, also at once; it must not be changed meanwhile.
+typedef struct transient_build_options transient_build_options;
+
+// Ends the calls that it was given to.
+typedef struct transient_cancel_token transient_cancel_token;
+
+// Why a call failed. It never changes: several threads may read it at once.
+typedef struct transient_error transient_error;
+
+// An image. It never changes: several threads may read it at once.
+typedef struct transient_image transient_image;
+
+// What a backend holds. It never changes: several threads may read it at once.
+typedef struct transient_image_list transient_image_list;
+
+// An image spec, `NAME` or `NAME,PROTOCOL=SOURCE`, taken apart. It never changes.
+typedef struct transient_image_spec transient_image_spec;
+
+// A checked Imagefile. It never changes: several threads may read it at once.
+typedef struct transient_imagefile transient_imagefile;
+
+// The folders that the library works with.
+typedef struct transient_locations transient_locations;
+
+// Names, or other short texts. It never changes: several threads may read it at once.
+typedef struct transient_name_list transient_name_list;
+
+// What a build will do: a step for each instruction, and the layout of a new disk. It never changes.
+typedef struct transient_plan transient_plan;
+
+// The images of a user, and the VMs that use them. It never changes: several threads may use it at once.
+typedef struct transient_store transient_store;
+
+// A file of the initramfs. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // Its path in the guest.
+  const char *path;
+  // In bytes.
+  uint64_t size;
+  // Where it was copied from; NULL for what the library makes itself.
+  const char *origin;
+} transient_included_file;
+
+// A step of a build begins.
+typedef struct {
+  // Counted from 1.
+  size_t step;
+  // How many steps the build has.
+  size_t steps;
+  // The instruction, in its usual form.
+  const char *instruction;
+  // The line of the Imagefile where it begins, counted from 1.
+  size_t line;
+} transient_step_started;
+
+// A step of a build is done.
+typedef struct {
+  // Counted from 1.
+  size_t step;
+  // How many seconds it took.
+  double elapsed;
+} transient_step_finished;
+
+// The builder VM runs and takes commands.
+typedef struct {
+  // What runs its instructions: `kvm` or `tcg`.
+  const char *accelerator;
+  // Seconds since the start of QEMU.
+  double elapsed;
+} transient_builder_started;
+
+// A command of the image wrote something.
+typedef struct {
+  // Where to, a `transient_stream`.
+  uint32_t stream;
+  // The bytes, as they came; no NUL ends them.
+  const uint8_t *data;
+  // How many.
+  size_t len;
+} transient_output;
+
+// Bytes were moved.
+typedef struct {
+  // What is being done, for example `Copying rootfs.tar.xz`.
+  const char *task;
+  // Bytes done so far.
+  uint64_t done;
+  // Bytes in all; 0 when that is not known.
+  uint64_t total;
+  // Whether this is the task's last progress.
+  bool finished;
+} transient_progress;
+
+// Something that a person should know, but that is no failure.
+typedef struct {
+  // What, in one sentence.
+  const char *message;
+  // What can be done about it; may be NULL.
+  const char *hint;
+} transient_warning;
+
+// A detail of interest, for example an fstab entry that was skipped.
+typedef struct {
+  // What, in one sentence.
+  const char *message;
+} transient_note;
+
+// The image is whole, and others can see it.
+typedef struct {
+  // The image.
+  const transient_image *image;
+  // Seconds since the start of the build.
+  double elapsed;
+} transient_build_finished;
+
+// What happened; the event's kind says which member it is.
+typedef union {
+  // A step of a build begins.
+  transient_step_started step_started;
+  // A step of a build is done.
+  transient_step_finished step_finished;
+  // The builder VM runs and takes commands.
+  transient_builder_started builder_started;
+  // A command of the image wrote something.
+  transient_output output;
+  // Bytes were moved.
+  transient_progress progress;
+  // Something that a person should know.
+  transient_warning warning;
+  // A detail of interest.
+  transient_note note;
+  // The image is whole.
+  transient_build_finished build_finished;
+} transient_event_data;
+
+// One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
+// alone; later releases may add members, and fields at their ends.
+typedef struct {
+  // A `transient_event_kind`.
+  uint32_t kind;
+  // What happened.
+  transient_event_data data;
+} transient_event;
+
+// Is told of events.
+typedef void (*transient_event_callback)(void *user_data, const transient_event *event);
+
+// Ends the user data of a callback.
+typedef void (*transient_finalizer)(void *user_data);
+
+// One error of an Imagefile. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // What is wrong, one line.
+  const char *message;
+  // The file, as it was named to the library.
+  const char *file;
+  // The line, counted from 1.
+  size_t line;
+  // The column in characters, counted from 1.
+  size_t column;
+  // The first byte of the place in the text.
+  size_t start;
+  // The byte after the last.
+  size_t end;
+  // The line itself, without its end.
+  const char *text;
+  // What was expected there, or what to do; NULL when that is not known.
+  const char *help;
+} transient_diagnostic;
+
+// FROM: what an image is built from.
+typedef struct {
+  // The image's name in the backend; NULL is `scratch`, an empty disk.
+  const char *name;
+  // `file`, `http` or `vagrant`; NULL when no source is named.
+  const char *protocol;
+  // Where the image comes from; NULL when no source is named.
+  const char *source;
+} transient_from;
+
+// DISK: the disk of an image that is built from scratch.
+typedef struct {
+  // In bytes.
+  uint64_t size;
+  // `GPT` or `MBR`.
+  const char *label;
+} transient_disk;
+
+// PARTITION: one partition of the disk.
+typedef struct {
+  // Its number in the table.
+  uint32_t number;
+  // In bytes; 0 is all that is left.
+  uint64_t size;
+  // The filesystem to make, for example `ext4`; NULL is none.
+  const char *format;
+  // More words for the `mkfs` program.
+  const char *const *options;
+  // How many.
+  size_t options_len;
+  // Where it is mounted during the build; NULL is nowhere.
+  const char *mount;
+  // Any of `boot`, `efi` and `bios_grub`.
+  const char *const *flags;
+  // How many.
+  size_t flags_len;
+} transient_partition;
+
+// COPY and ADD: what goes from the build directory into the image.
+typedef struct {
+  // Paths relative to the build directory.
+  const char *const *sources;
+  // How many, at least one.
+  size_t sources_len;
+  // A path in the image.
+  const char *destination;
+} transient_transfer;
+
+// RUN: a command for `/bin/sh -c`.
+typedef struct {
+  // The command.
+  const char *command;
+} transient_run;
+
+// The arguments of an instruction; its keyword says which member it is.
+typedef union {
+  // FROM
+  transient_from from;
+  // DISK
+  transient_disk disk;
+  // PARTITION
+  transient_partition partition;
+  // COPY and ADD
+  transient_transfer transfer;
+  // RUN
+  transient_run run;
+} transient_instruction_data;
+
+// An instruction. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // A `transient_keyword`.
+  uint32_t keyword;
+  // The instruction in its usual form, on one line.
+  const char *text;
+  // The line where it begins, counted from 1.
+  size_t line;
+  // The first byte of its place in the text.
+  size_t start;
+  // The byte after the last.
+  size_t end;
+  // Its arguments.
+  transient_instruction_data data;
+} transient_instruction;
+
+// Is told of log records. `level` is a `transient_log_level`, `target` the part of the library; both strings are
+// valid during the call only. It may be called on any thread, but never on two at once.
+typedef void (*transient_log_callback)(void *user_data,
+                                       uint32_t level,
+                                       const char *target,
+                                       const char *message);
+
+// A partition of a new disk, placed. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // Its number in the table.
+  uint32_t number;
+  // Its first byte on the disk.
+  uint64_t start;
+  // In bytes; 0 is all that is left.
+  uint64_t size;
+  // MBR: active; GPT: the attribute "legacy BIOS bootable".
+  bool boot;
+  // What its type says that it holds: `linux`, `swap`, `efi-system` or `bios-boot`.
+  const char *kind;
+} transient_placed_partition;
+
+// Where a partition is mounted. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // The partition's number.
+  uint32_t partition;
+  // An absolute path in the image.
+  const char *path;
+  // The filesystem, for example `ext4`.
+  const char *filesystem;
+} transient_mount;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Finds the appliance that builds use. `locations` NULL is what `transient_locations_from_env` gives. Where there
+// is none, one is assembled into the cache from the host's kernel. The caller owns `*appliance_out`:
+// `transient_appliance_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_APPLIANCE_NOT_FOUND` when there is none and none can be assembled, with
+// `TRANSIENT_STATUS_APPLIANCE_INVALID` when the one that must be used cannot be.
+transient_status transient_appliance_find(const transient_locations *locations,
+                                          transient_appliance **appliance_out,
+                                          transient_error **error_out);
+
+// Reads the description of the appliance in a folder. Whether it fits this library,
+// `transient_appliance_is_current` tells. The caller owns `*appliance_out`: `transient_appliance_free`. Any
+// thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_APPLIANCE_NOT_FOUND` or `TRANSIENT_STATUS_APPLIANCE_INVALID`.
+transient_status transient_appliance_open(const char *folder,
+                                          transient_appliance **appliance_out,
+                                          transient_error **error_out);
+
+// Assembles an appliance into a folder, replacing one that is there when all is whole. Needs neither root nor a
+// shell. `kernel` NULL is the newest of the host that can be read; `modules`, a folder like
+// `/lib/modules/RELEASE`, NULL is the host's for this kernel. The caller owns `*appliance_out`:
+// `transient_appliance_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_APPLIANCE_INVALID` when an input is missing or cannot be used, with
+// `TRANSIENT_STATUS_MISSING_PROGRAM` when the host lacks a tool that the guest must have, with
+// `TRANSIENT_STATUS_APPLIANCE_NOT_FOUND` when no kernel is named and the host has none.
+transient_status transient_appliance_build(const char *kernel,
+                                           const char *modules,
+                                           const char *folder,
+                                           transient_appliance **appliance_out,
+                                           transient_error **error_out);
+
+// Returns the folder. Lives as long as the appliance.
+const char *transient_appliance_folder(const transient_appliance *appliance);
+
+// Returns the kernel file. Lives as long as the appliance.
+const char *transient_appliance_kernel(const transient_appliance *appliance);
+
+// Returns the initramfs file. Lives as long as the appliance.
+const char *transient_appliance_initramfs(const transient_appliance *appliance);
+
+// Returns the hash of everything that went into it. Lives as long as the appliance.
+const char *transient_appliance_key(const transient_appliance *appliance);
+
+// Returns the hash of the guest program. Lives as long as the appliance.
+const char *transient_appliance_guest(const transient_appliance *appliance);
+
+// Returns the kernel's release, as `uname -r` prints it. Lives as long as the appliance.
+const char *transient_appliance_kernel_release(const transient_appliance *appliance);
+
+// Returns how QEMU starts the kernel: `pvh` for an ELF file with a PVH entry point, `linux` for a bzImage. Lives
+// as long as the appliance.
+const char *transient_appliance_boot(const transient_appliance *appliance);
+
+// Returns whether the guest program in it is the one that this library speaks with.
+bool transient_appliance_is_current(const transient_appliance *appliance);
+
+// Returns how many tools it lacks.
+size_t transient_appliance_absent_len(const transient_appliance *appliance);
+
+// Returns a tool that the host did not have, so that its filesystem cannot be made; NULL behind the last. Lives
+// as long as the appliance.
+const char *transient_appliance_absent(const transient_appliance *appliance,
+                                       size_t index);
+
+// Returns how many files the initramfs has.
+size_t transient_appliance_files_len(const transient_appliance *appliance);
+
+// Returns a file of the initramfs; NULL behind the last. Lives as long as the appliance.
+const transient_included_file *transient_appliance_file(const transient_appliance *appliance, size_t index);
+
+// Frees an appliance. NULL is ignored. What is on disk stays.
+void transient_appliance_free(transient_appliance *appliance);
+
+// Makes options with all defaults. `directory` is the build directory, where sources of COPY and ADD are looked
+// for; `name` is the name of the new image. Both are copied. The caller owns `*options_out`:
+// `transient_build_options_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`.
+transient_status transient_build_options_new(const char *directory,
+                                             const char *name,
+                                             transient_build_options **options_out,
+                                             transient_error **error_out);
+
+// Frees options, once no build uses them. NULL is ignored.
+void transient_build_options_free(transient_build_options *options);
+
+// Sets the Imagefile; NULL is `Imagefile` in the build directory, the default. `path` is copied.
+transient_status transient_build_options_set_file(transient_build_options *options,
+                                                  const char *path,
+                                                  transient_error **error_out);
+
+// Sets whether the image goes into the build directory, as `NAME.qcow2`, and not into the backend. The default is
+// false.
+transient_status transient_build_options_set_local(transient_build_options *options,
+                                                   bool local,
+                                                   transient_error **error_out);
+
+// Sets the memory of the builder VM, in bytes; 0 is 2 GiB or what the host can spare, the default.
+transient_status transient_build_options_set_memory(transient_build_options *options,
+                                                    uint64_t bytes,
+                                                    transient_error **error_out);
+
+// Sets the virtual CPUs of the builder VM, at most 255; 0 is all that the host has, up to 4, the default.
+transient_status transient_build_options_set_cpus(transient_build_options *options,
+                                                  uint32_t cpus,
+                                                  transient_error **error_out);
+
+// Sets what runs the guest's instructions, a `transient_accelerator`. The default is
+// `TRANSIENT_ACCELERATOR_AUTO`.
+transient_status transient_build_options_set_accelerator(transient_build_options *options,
+                                                         uint32_t accelerator,
+                                                         transient_error **error_out);
+
+// Sets the guest's network, a `transient_network`. The default is `TRANSIENT_NETWORK_USER`.
+transient_status transient_build_options_set_network(transient_build_options *options,
+                                                     uint32_t network,
+                                                     transient_error **error_out);
+
+// Sets the QEMU program, a name or a path. The default is `qemu-system-x86_64`. `program` is copied.
+transient_status transient_build_options_set_qemu(transient_build_options *options,
+                                                  const char *program,
+                                                  transient_error **error_out);
+
+// Sets how many seconds QEMU may take to answer; 0 is the default, 10.
+transient_status transient_build_options_set_qmp_timeout(transient_build_options *options,
+                                                         double seconds,
+                                                         transient_error **error_out);
+
+// Sets how many seconds the guest may take to answer; 0 is the default, 90, and three times that under TCG.
+transient_status transient_build_options_set_ssh_timeout(transient_build_options *options,
+                                                         double seconds,
+                                                         transient_error **error_out);
+
+// Sets what INSPECT talks to; without it, INSPECT is an error. `input` must be a terminal, where keys are read
+// from; it is set to raw mode while the shell runs. The shell's output goes to `output`. Both are duplicated.
+// `term` is the value of `TERM`, for example `xterm-256color`; it is copied.
+transient_status transient_build_options_set_terminal(transient_build_options *options,
+                                                      int input,
+                                                      int output,
+                                                      const char *term,
+                                                      transient_error **error_out);
+
+// Builds an image, and returns when it is whole and others can see it, or when it has failed and the store is as
+// it was.
+//
+// `on_event` may be NULL; else it is called on the calling thread, with `user_data`, for each event, and never
+// again once this function has returned. It must not unwind. `finalizer` may be NULL; else it is called once
+// with `user_data` on the calling thread before this function returns, whatever the outcome.
+//
+// `cancel` may be NULL. Any thread may cancel; the build then cleans up and fails with
+// `TRANSIENT_STATUS_CANCELLED`.
+//
+// `image_out` may be NULL; else on success the caller owns `*image_out`: `transient_image_free`.
+//
+// Any thread may call this, and several at once. No handle that it was given may be freed meanwhile.
+//
+// Fails with any status.
+transient_status transient_build(const transient_store *store,
+                                 const transient_build_options *options,
+                                 transient_event_callback on_event,
+                                 void *user_data,
+                                 transient_finalizer finalizer,
+                                 const transient_cancel_token *cancel,
+                                 transient_image **image_out,
+                                 transient_error **error_out);
+
+// Makes a token that nobody has cancelled. The caller owns it: `transient_cancel_token_free`.
+transient_cancel_token *transient_cancel_token_new(void);
+
+// Ends the calls that hold this token, now and from now on. They clean up, then return
+// `TRANSIENT_STATUS_CANCELLED`.
+//
+// Any thread may call this, also an event callback; a signal handler must not. NULL is ignored.
+void transient_cancel_token_cancel(const transient_cancel_token *token);
+
+// Returns whether `transient_cancel_token_cancel` was called. Any thread may ask. NULL gives false.
+bool transient_cancel_token_is_cancelled(const transient_cancel_token *token);
+
+// Frees a token. NULL is ignored. A call that was given it goes on, and can no longer be cancelled by it.
+void transient_cancel_token_free(transient_cancel_token *token);
+
+// Frees an error and all strings that came from it. NULL is ignored.
+void transient_error_free(transient_error *error);
+
+// Returns the status that the call returned. NULL gives 0.
+uint32_t transient_error_status(const transient_error *error);
+
+// Returns what went wrong, in one line. Lives as long as the error.
+const char *transient_error_message(const transient_error *error);
+
+// Returns all that a person needs to see, over several lines: message, causes, the marked lines of an Imagefile,
+// the end of a command's output, hints. Lives as long as the error.
+const char *transient_error_report(const transient_error *error);
+
+// Returns how many causes there are.
+size_t transient_error_causes_len(const transient_error *error);
+
+// Returns a cause, the nearest first; NULL behind the last. Lives as long as the error.
+const char *transient_error_cause(const transient_error *error, size_t index);
+
+// Returns how many hints there are.
+size_t transient_error_hints_len(const transient_error *error);
+
+// Returns something that can be done about it; NULL behind the last. Lives as long as the error.
+const char *transient_error_hint(const transient_error *error, size_t index);
+
+// Returns the Imagefile that it is about, or NULL. Lives as long as the error.
+const char *transient_error_file(const transient_error *error);
+
+// Returns the line of the Imagefile, counted from 1; 0 when it is about none.
+size_t transient_error_line(const transient_error *error);
+
+// Returns the column in characters, counted from 1; 0 when it is about none.
+size_t transient_error_column(const transient_error *error);
+
+// Returns the instruction that failed, or NULL. Lives as long as the error.
+const char *transient_error_step(const transient_error *error);
+
+// Returns whether a command of the image failed, and if so writes its exit status (128 + n for signal n).
+// `status_out` may be NULL.
+bool transient_error_exit_status(const transient_error *error, uint32_t *status_out);
+
+// Returns the end of what the failed command or program printed, and writes its length in bytes, which does not
+// count the NUL behind it. `length_out` may be NULL. Lives as long as the error.
+const char *transient_error_output(const transient_error *error,
+                                   size_t *length_out);
+
+// Returns how many VMs have a disk on the image.
+size_t transient_error_vms_len(const transient_error *error);
+
+// Returns the name of a VM that has a disk on the image; NULL behind the last. Lives as long as the error.
+const char *transient_error_vm(const transient_error *error, size_t index);
+
+// Returns how many errors the Imagefile has.
+size_t transient_error_diagnostics_len(const transient_error *error);
+
+// Returns an error of the Imagefile, in the order of their places; NULL behind the last. Lives as long as the
+// error.
+const transient_diagnostic *transient_error_diagnostic(const transient_error *error, size_t index);
+
+// Returns the name. Lives as long as the image.
+const char *transient_image_name(const transient_image *image);
+
+// Returns the path of the qcow2 file. Lives as long as the image.
+const char *transient_image_path(const transient_image *image);
+
+// Returns the size of the disk that a VM sees, in bytes.
+uint64_t transient_image_virtual_size(const transient_image *image);
+
+// Returns what the file occupies on the host's disk, in bytes.
+uint64_t transient_image_real_size(const transient_image *image);
+
+// Frees an image that a function handed over, not one that is in a list. NULL is ignored. The file stays.
+void transient_image_free(transient_image *image);
+
+// Returns how many images there are.
+size_t transient_image_list_len(const transient_image_list *list);
+
+// Returns an image, in the order of their names; NULL behind the last. The list owns it.
+const transient_image *transient_image_list_get(const transient_image_list *list, size_t index);
+
+// Returns how many files look like images and are none.
+size_t transient_image_list_warnings_len(const transient_image_list *list);
+
+// Returns one sentence about a file that looks like an image and is none; NULL behind the last. Lives as long as
+// the list.
+const char *transient_image_list_warning(const transient_image_list *list,
+                                         size_t index);
+
+// Frees a list with its images. NULL is ignored.
+void transient_image_list_free(transient_image_list *list);
+
+// Writes the name of the file that an image of this name has in a backend. The caller owns `*encoded_out`:
+// `transient_string_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`.
+transient_status transient_image_name_encode(const char *name,
+                                             char **encoded_out,
+                                             transient_error **error_out);
+
+// Writes the name of the image that a backend keeps in a file of this name. The caller owns `*name_out`:
+// `transient_string_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME` when such a file is no image.
+transient_status transient_image_name_decode(const char *encoded,
+                                             char **name_out,
+                                             transient_error **error_out);
+
+// Takes an image spec apart. The caller owns `*spec_out`: `transient_image_spec_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`.
+transient_status transient_image_spec_parse(const char *text,
+                                            transient_image_spec **spec_out,
+                                            transient_error **error_out);
+
+// Returns the image's name in the backend. Lives as long as the spec.
+const char *transient_image_spec_name(const transient_image_spec *spec);
+
+// Returns `file`, `http` or `vagrant`; NULL when the spec has no source. Lives as long as the spec.
+const char *transient_image_spec_protocol(const transient_image_spec *spec);
+
+// Returns where the image comes from; NULL when the spec has no source. Lives as long as the spec.
+const char *transient_image_spec_source(const transient_image_spec *spec);
+
+// Frees a spec. NULL is ignored.
+void transient_image_spec_free(transient_image_spec *spec);
+
+// Reads a size: plain bytes, or a whole number with a unit, all of them binary (`512M`, `2 GB`, `2GiB`).
+// Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_ARGUMENT`.
+transient_status transient_parse_bytes(const char *text, uint64_t *bytes_out, transient_error **error_out);
+
+// Returns a size for people, in binary units with two decimals, for example `40.00 GiB`. The caller owns the
+// string: `transient_string_free`. Any thread may call this.
+char *transient_format_bytes(uint64_t bytes);
+
+// Reads, parses and checks a file. The caller owns `*imagefile_out`: `transient_imagefile_free`. Any thread may
+// call this.
+//
+// Fails as `transient_imagefile_parse`; with `TRANSIENT_STATUS_INVALID_ARGUMENT` when there is no such file.
+transient_status transient_imagefile_load(const char *path,
+                                          transient_imagefile **imagefile_out,
+                                          transient_error **error_out);
+
+// Parses and checks a text of `len` bytes, which need not be UTF-8 for a good error. `path` is only for messages;
+// NULL is `Imagefile`. The caller owns `*imagefile_out`: `transient_imagefile_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGEFILE`, with every error of the text:
+// `transient_error_diagnostic`.
+transient_status transient_imagefile_parse(const char *path,
+                                           const uint8_t *text,
+                                           size_t len,
+                                           transient_imagefile **imagefile_out,
+                                           transient_error **error_out);
+
+// Returns the path that it was parsed under. Lives as long as the Imagefile.
+const char *transient_imagefile_path(const transient_imagefile *imagefile);
+
+// Returns the text, without a byte-order mark. Lives as long as the Imagefile.
+const char *transient_imagefile_text(const transient_imagefile *imagefile);
+
+// Returns how many instructions there are.
+size_t transient_imagefile_instructions_len(const transient_imagefile *imagefile);
+
+// Returns an instruction, in the order of the file; NULL behind the last. It, and all that it points to, lives as
+// long as the Imagefile.
+const transient_instruction *transient_imagefile_instruction(const transient_imagefile *imagefile,
+                                                             size_t index);
+
+// Frees an Imagefile. NULL is ignored. Its plan stays.
+void transient_imagefile_free(transient_imagefile *imagefile);
+
+// Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
+// `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
+// `transient/appliance` beside this library.
+//
+// The caller owns `*locations_out`: `transient_locations_free`. No other thread may change the environment
+// meanwhile.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_ARGUMENT` when a location is not named and there is no `HOME` either.
+transient_status transient_locations_from_env(transient_locations **locations_out,
+                                              transient_error **error_out);
+
+// Makes locations with everything below one folder: `backend`, `vmstore` and `cache`. Reads no environment.
+// An appliance is looked for in `transient/appliance` beside this library.
+//
+// The caller owns `*locations_out`: `transient_locations_free`. Any thread may call this.
+transient_status transient_locations_below(const char *folder,
+                                           transient_locations **locations_out,
+                                           transient_error **error_out);
+
+// Frees locations. NULL is ignored.
+void transient_locations_free(transient_locations *locations);
+
+// Sets the folder of the images. `path` is copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_set_backend(transient_locations *locations,
+                                                 const char *path,
+                                                 transient_error **error_out);
+
+// Sets the folder of the VMs. `path` is copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_set_vmstore(transient_locations *locations,
+                                                 const char *path,
+                                                 transient_error **error_out);
+
+// Sets the folder of what may be thrown away. `path` is copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_set_cache(transient_locations *locations,
+                                               const char *path,
+                                               transient_error **error_out);
+
+// Sets the appliance that must be used; no other is looked for then. `path` is copied. No other thread may use
+// `locations` meanwhile.
+transient_status transient_locations_set_appliance(transient_locations *locations,
+                                                   const char *path,
+                                                   transient_error **error_out);
+
+// Adds a folder that may hold an appliance, behind those that are there: the first that does is used. `path` is
+// copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_add_appliance(transient_locations *locations,
+                                                   const char *path,
+                                                   transient_error **error_out);
+
+// Sends the library's log records to a callback; without one, they go nowhere.
+//
+// `max_level` is the least important `transient_log_level` that is told of. A callback that was set before is
+// never called again once this function has returned, and its finalizer was called. `callback` NULL ends
+// logging. The callback must not call this function, and must not unwind. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_ARGUMENT` when `max_level` is none, or when the program has a `tracing`
+// subscriber of its own, which then gets the records. `finalizer`, which may be NULL, is called also then.
+transient_status transient_log_set(transient_log_callback callback,
+                                   uint32_t max_level,
+                                   void *user_data,
+                                   transient_finalizer finalizer,
+                                   transient_error **error_out);
+
+// Makes the plan of an Imagefile, of which it keeps nothing. The caller owns `*plan_out`: `transient_plan_free`.
+// Any thread may call this.
+transient_status transient_plan_new(const transient_imagefile *imagefile,
+                                    transient_plan **plan_out,
+                                    transient_error **error_out);
+
+// Returns how many steps the build has: one for each instruction, in their order.
+size_t transient_plan_steps_len(const transient_plan *plan);
+
+// Returns the size of the new disk in bytes; 0 when the build starts from an image.
+uint64_t transient_plan_disk_size(const transient_plan *plan);
+
+// Returns how many partitions the new disk has.
+size_t transient_plan_partitions_len(const transient_plan *plan);
+
+// Returns a partition, in the order of the Imagefile; NULL behind the last. Lives as long as the plan.
+const transient_placed_partition *transient_plan_partition(const transient_plan *plan, size_t index);
+
+// Returns how many partitions are mounted.
+size_t transient_plan_mounts_len(const transient_plan *plan);
+
+// Returns a mount, `/` before what lies in it; NULL behind the last. Lives as long as the plan.
+const transient_mount *transient_plan_mount(const transient_plan *plan, size_t index);
+
+// Frees a plan. NULL is ignored.
+void transient_plan_free(transient_plan *plan);
+
+// Returns the stable name of a status, for example `image-in-use`; `ok` for 0, NULL for a number that is none.
+//
+// The string lives as long as the program. Any thread may call this.
+const char *transient_status_name(uint32_t status);
+
+// Makes a store. `locations` is copied; NULL is what `transient_locations_from_env` gives. Nothing is read or
+// made on disk yet. The caller owns `*store_out`: `transient_store_free`.
+//
+// Fails as `transient_locations_from_env`.
+transient_status transient_store_new(const transient_locations *locations,
+                                     transient_store **store_out,
+                                     transient_error **error_out);
+
+// Frees a store, once no call uses it. NULL is ignored. What is on disk stays.
+void transient_store_free(transient_store *store);
+
+// Lists the images; a backend that does not exist has none. The caller owns `*list_out`:
+// `transient_image_list_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_IO` when the backend cannot be read.
+transient_status transient_store_images(const transient_store *store,
+                                        transient_image_list **list_out,
+                                        transient_error **error_out);
+
+// Reads one image. The caller owns `*image_out`: `transient_image_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND` when the backend has none of that name, and with
+// `TRANSIENT_STATUS_INVALID_IMAGE` when the file is no standalone qcow2 image.
+transient_status transient_store_image(const transient_store *store,
+                                       const char *name,
+                                       transient_image **image_out,
+                                       transient_error **error_out);
+
+// Lists the VMs that have a disk on an image, which need not exist. The caller owns `*names_out`:
+// `transient_name_list_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_IO` when the VM store cannot be read.
+transient_status transient_store_vms_using(const transient_store *store,
+                                           const char *name,
+                                           transient_name_list **names_out,
+                                           transient_error **error_out);
+
+// Removes images, all or none. `names` has `names_len` strings. With `force` also images that VMs use.
+//
+// On success `*warnings_out` has a sentence for each image that was removed though VMs use it; the caller owns
+// it: `transient_name_list_free`. `warnings_out` may be NULL. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, or with `TRANSIENT_STATUS_IMAGE_IN_USE` without `force`.
+transient_status transient_store_remove(const transient_store *store,
+                                        const char *const *names,
+                                        size_t names_len,
+                                        bool force,
+                                        transient_name_list **warnings_out,
+                                        transient_error **error_out);
+
+// Returns how many there are.
+size_t transient_name_list_len(const transient_name_list *list);
+
+// Returns one; NULL behind the last. Lives as long as the list.
+const char *transient_name_list_get(const transient_name_list *list, size_t index);
+
+// Frees a list. NULL is ignored.
+void transient_name_list_free(transient_name_list *list);
+
+// Frees a string that a function handed over. NULL is ignored. Any thread may do it.
+void transient_string_free(char *text);
+
+// Returns the ABI of the library that is loaded; it is `TRANSIENT_ABI_VERSION` of the header that fits it.
+uint32_t transient_abi_version(void);
+
+// Returns the release of the library that is loaded, for example `1.0.0`. The string lives as long as the
+// program.
+const char *transient_version(void);
+
+// Returns whether the library has a feature: `appliance`, `build`, `imagefile`, `inspect`, `log`, `plan` or
+// `store` in this release. Any other name, also none, gives false.
+bool transient_has_feature(const char *name);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* TRANSIENT_H */

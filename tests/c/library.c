@@ -1,0 +1,202 @@
+// Parses, plans, lists and removes: all that needs no VM. Usage: library FOLDER
+// The folder has a backend with the images `one` and `two`, a file `odd` that is no image, and a VM `vm` on `two`.
+
+#include "check.h"
+
+static const char GOOD[] =
+    "# comment\nFROM scratch\nDISK 2 GB GPT\nPARTITION 1 SIZE 100 MiB FORMAT vfat MOUNT /boot/efi FLAGS efi\n"
+    "PARTITION 2 FORMAT ext4 OPTIONS \"-L root\" MOUNT /\nADD a.tar 'b c' /x/\nRUN echo \\\n  hello\nINSPECT\n";
+
+static void versions(void) {
+    CHECK(transient_abi_version() == TRANSIENT_ABI_VERSION);
+    CHECK(transient_version() != NULL);
+    CHECK(transient_has_feature("build"));
+    CHECK(!transient_has_feature("teleport"));
+    CHECK_TEXT(transient_status_name(TRANSIENT_STATUS_IMAGE_IN_USE), "image-in-use");
+}
+
+static void good_imagefile(void) {
+    transient_imagefile *imagefile = NULL;
+    CHECK_OK(transient_imagefile_parse("dir/Imagefile", (const uint8_t *)GOOD, strlen(GOOD), &imagefile, error));
+    CHECK_TEXT(transient_imagefile_path(imagefile), "dir/Imagefile");
+    CHECK_TEXT(transient_imagefile_text(imagefile), GOOD);
+    CHECK(transient_imagefile_instructions_len(imagefile) == 7);
+    CHECK(transient_imagefile_instruction(imagefile, 7) == NULL);
+
+    const transient_instruction *from = transient_imagefile_instruction(imagefile, 0);
+    CHECK(from->keyword == TRANSIENT_KEYWORD_FROM && from->data.from.name == NULL && from->line == 2);
+    const transient_instruction *disk = transient_imagefile_instruction(imagefile, 1);
+    CHECK(disk->keyword == TRANSIENT_KEYWORD_DISK && disk->data.disk.size == UINT64_C(2) << 30);
+    CHECK_TEXT(disk->data.disk.label, "GPT");
+    const transient_instruction *efi = transient_imagefile_instruction(imagefile, 2);
+    CHECK(efi->data.partition.flags_len == 1);
+    CHECK_TEXT(efi->data.partition.flags[0], "efi");
+    CHECK_TEXT(efi->text, "PARTITION 1 SIZE 100MiB FORMAT vfat MOUNT /boot/efi FLAGS efi");
+    const transient_instruction *root = transient_imagefile_instruction(imagefile, 3);
+    CHECK(root->data.partition.number == 2 && root->data.partition.size == 0);
+    CHECK(root->data.partition.options_len == 2);
+    CHECK_TEXT(root->data.partition.options[1], "root");
+    CHECK_TEXT(root->data.partition.mount, "/");
+    const transient_instruction *add = transient_imagefile_instruction(imagefile, 4);
+    CHECK(add->keyword == TRANSIENT_KEYWORD_ADD && add->data.transfer.sources_len == 2);
+    CHECK_TEXT(add->data.transfer.sources[1], "b c");
+    CHECK_TEXT(add->data.transfer.destination, "/x/");
+    const transient_instruction *run = transient_imagefile_instruction(imagefile, 5);
+    CHECK_TEXT(run->data.run.command, "echo    hello");
+    CHECK(memcmp(GOOD + run->start, "RUN", 3) == 0 && GOOD[run->end] == '\n');
+
+    transient_plan *plan = NULL;
+    CHECK_OK(transient_plan_new(imagefile, &plan, error));
+    transient_imagefile_free(imagefile);
+    CHECK(transient_plan_steps_len(plan) == 7);
+    CHECK(transient_plan_disk_size(plan) == UINT64_C(2) << 30);
+    CHECK(transient_plan_partitions_len(plan) == 2);
+    const transient_placed_partition *first = transient_plan_partition(plan, 0);
+    CHECK(first->number == 1 && first->start == 1 << 20 && first->size == 100 << 20);
+    CHECK_TEXT(first->kind, "efi-system");
+    CHECK(transient_plan_partition(plan, 2) == NULL);
+    CHECK(transient_plan_mounts_len(plan) == 2);
+    CHECK_TEXT(transient_plan_mount(plan, 0)->path, "/");
+    CHECK_TEXT(transient_plan_mount(plan, 1)->filesystem, "vfat");
+    transient_plan_free(plan);
+}
+
+static void bad_imagefile(void) {
+    static const char BAD[] = "FROM a\nCPOY b c\nDISK\xff 1 GB\n";
+    transient_imagefile *imagefile = NULL;
+    transient_error *error = NULL;
+    transient_status status =
+        transient_imagefile_parse(NULL, (const uint8_t *)BAD, strlen(BAD), &imagefile, &error);
+    CHECK(status == TRANSIENT_STATUS_INVALID_IMAGEFILE && imagefile == NULL);
+    CHECK(transient_error_status(error) == status);
+    CHECK_TEXT(transient_error_file(error), "Imagefile");
+    CHECK(transient_error_line(error) == 2 && transient_error_column(error) == 1);
+    size_t count = transient_error_diagnostics_len(error);
+    CHECK(count >= 2);
+    const transient_diagnostic *misspelt = transient_error_diagnostic(error, 0);
+    CHECK_TEXT(misspelt->text, "CPOY b c");
+    CHECK(strstr(misspelt->help, "COPY") != NULL);
+    CHECK(transient_error_diagnostic(error, count) == NULL);
+    CHECK(strstr(transient_error_report(error), "CPOY") != NULL);
+    CHECK(!transient_error_exit_status(error, NULL));
+    CHECK(transient_error_step(error) == NULL);
+    size_t length = 1;
+    CHECK_TEXT(transient_error_output(error, &length), "");
+    CHECK(length == 0);
+    transient_error_free(error);
+    // the object is not wanted
+    CHECK(transient_imagefile_load("/does/not/exist", &imagefile, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+}
+
+static void names(void) {
+    char *text = NULL;
+    CHECK_OK(transient_image_name_encode("centos/7:2004.01", &text, error));
+    CHECK_TEXT(text, "centos%2F7%3A2004.01");
+    transient_string_free(text);
+    CHECK_OK(transient_image_name_decode("a%2Db", &text, error));
+    CHECK_TEXT(text, "a-b");
+    transient_string_free(text);
+    CHECK(transient_image_name_encode("", &text, NULL) == TRANSIENT_STATUS_INVALID_IMAGE_NAME);
+    CHECK(transient_image_name_decode("vm-0-a", &text, NULL) == TRANSIENT_STATUS_INVALID_IMAGE_NAME);
+    transient_image_spec *spec = NULL;
+    CHECK_OK(transient_image_spec_parse("a,file=/b.qcow2", &spec, error));
+    CHECK_TEXT(transient_image_spec_name(spec), "a");
+    CHECK_TEXT(transient_image_spec_protocol(spec), "file");
+    CHECK_TEXT(transient_image_spec_source(spec), "/b.qcow2");
+    transient_image_spec_free(spec);
+    uint64_t bytes = 0;
+    CHECK_OK(transient_parse_bytes("2GiB", &bytes, error));
+    CHECK(bytes == UINT64_C(2) << 30);
+    text = transient_format_bytes(bytes);
+    CHECK_TEXT(text, "2.00 GiB");
+    transient_string_free(text);
+}
+
+static void store(const char *folder) {
+    transient_locations *locations = NULL;
+    CHECK_OK(transient_locations_below(folder, &locations, error));
+    transient_store *store = NULL;
+    CHECK_OK(transient_store_new(locations, &store, error));
+    transient_locations_free(locations);
+
+    transient_image_list *list = NULL;
+    CHECK_OK(transient_store_images(store, &list, error));
+    CHECK(transient_image_list_len(list) == 2);
+    const transient_image *one = transient_image_list_get(list, 0);
+    CHECK_TEXT(transient_image_name(one), "one");
+    CHECK(strstr(transient_image_path(one), "/backend/one") != NULL);
+    CHECK(transient_image_virtual_size(one) == 1 << 20 && transient_image_real_size(one) > 0);
+    CHECK(transient_image_list_get(list, 2) == NULL);
+    CHECK(transient_image_list_warnings_len(list) == 1);
+    CHECK(strstr(transient_image_list_warning(list, 0), "odd") != NULL);
+    transient_image_list_free(list);
+
+    transient_image *image = NULL;
+    CHECK_OK(transient_store_image(store, "two", &image, error));
+    CHECK_TEXT(transient_image_name(image), "two");
+    transient_image_free(image);
+    CHECK(transient_store_image(store, "three", &image, NULL) == TRANSIENT_STATUS_IMAGE_NOT_FOUND);
+
+    transient_name_list *names = NULL;
+    CHECK_OK(transient_store_vms_using(store, "two", &names, error));
+    CHECK(transient_name_list_len(names) == 1);
+    CHECK_TEXT(transient_name_list_get(names, 0), "vm");
+    transient_name_list_free(names);
+
+    const char *both[] = {"one", "two"};
+    transient_error *error = NULL;
+    CHECK(transient_store_remove(store, both, 2, false, NULL, &error) == TRANSIENT_STATUS_IMAGE_IN_USE);
+    CHECK_TEXT(transient_error_message(error), "Backend 'two' is in use by ['vm']");
+    CHECK(transient_error_vms_len(error) == 1);
+    CHECK_TEXT(transient_error_vm(error, 0), "vm");
+    CHECK(transient_error_hints_len(error) == 1 && transient_error_hint(error, 1) == NULL);
+    transient_error_free(error);
+    CHECK_OK(transient_store_images(store, &list, error));
+    CHECK(transient_image_list_len(list) == 2); // all or none
+    transient_image_list_free(list);
+    CHECK_OK(transient_store_remove(store, both, 2, true, &names, error));
+    CHECK(transient_name_list_len(names) == 1);
+    transient_name_list_free(names);
+    transient_store_free(store);
+}
+
+static int records;
+static int finalized;
+
+static void on_record(void *user_data, uint32_t level, const char *target, const char *message) {
+    CHECK(user_data == &records && level >= TRANSIENT_LOG_LEVEL_ERROR && target != NULL && message != NULL);
+    records++;
+}
+
+static void on_end(void *user_data) {
+    (void)user_data;
+    finalized++;
+}
+
+static void logging(const char *folder) {
+    CHECK_OK(transient_log_set(on_record, TRANSIENT_LOG_LEVEL_TRACE, &records, on_end, error));
+    transient_locations *locations = NULL;
+    CHECK_OK(transient_locations_below(folder, &locations, error));
+    // a broken appliance is passed over with a warning in the log
+    CHECK_OK(transient_locations_add_appliance(locations, folder, error));
+    transient_appliance *appliance = NULL;
+    transient_status status = transient_appliance_find(locations, &appliance, NULL);
+    CHECK(status == TRANSIENT_STATUS_OK || status == TRANSIENT_STATUS_APPLIANCE_NOT_FOUND ||
+          status == TRANSIENT_STATUS_APPLIANCE_INVALID);
+    transient_appliance_free(appliance);
+    transient_locations_free(locations);
+    CHECK(records > 0 && finalized == 0);
+    CHECK_OK(transient_log_set(NULL, 0, NULL, NULL, error));
+    CHECK(finalized == 1);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    versions();
+    good_imagefile();
+    bad_imagefile();
+    names();
+    store(argv[1]);
+    logging(argv[1]);
+    return 0;
+}

@@ -1,0 +1,282 @@
+//! Building an image.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use transient_core::{Accelerator, BuildOptions, CancelToken, Network, Terminal, build};
+
+use crate::boundary::{Failure, Out, borrow, borrow_mut, fallible, free};
+use crate::cancel::transient_cancel_token;
+use crate::error::transient_error;
+use crate::event::{Listener, transient_event_callback, transient_finalizer};
+use crate::image::transient_image;
+use crate::status::transient_status;
+use crate::store::{image_name, transient_store};
+use crate::text;
+
+/// What runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum transient_accelerator {
+    /// KVM where it works, else TCG.
+    Auto = 0,
+    /// The processor itself. Where it does not work, that is an error.
+    Kvm = 1,
+    /// QEMU's emulation.
+    Tcg = 2,
+}
+
+/// The guest's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum transient_network {
+    /// QEMU's user network: out to where the host reaches, nothing in.
+    User = 0,
+    /// No network card.
+    None = 1,
+}
+
+/// What to build, and how. It may be used for several builds, also at once; it must not be changed meanwhile.
+#[derive(Debug)]
+pub struct transient_build_options(BuildOptions);
+
+/// Makes options with all defaults. `directory` is the build directory, where sources of COPY and ADD are looked
+/// for; `name` is the name of the new image. Both are copied. The caller owns `*options_out`:
+/// `transient_build_options_free`. Any thread may call this.
+///
+/// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_new(
+    directory: *const c_char,
+    name: *const c_char,
+    options_out: *mut *mut transient_build_options,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    fallible(error_out, || {
+        let out = Out::new(options_out, "options_out")?;
+        let options = BuildOptions::new(text::path(directory, "directory")?, image_name(name)?);
+        out.give(transient_build_options(options));
+        Ok(())
+    })
+}
+
+/// Frees options, once no build uses them. NULL is ignored.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_free(options: *mut transient_build_options) {
+    free(options);
+}
+
+fn change(
+    options: *mut transient_build_options,
+    error_out: *mut *mut transient_error,
+    body: impl FnOnce(&mut BuildOptions) -> Result<(), Failure>,
+) -> transient_status {
+    fallible(error_out, || body(&mut borrow_mut(options, "options")?.0))
+}
+
+/// Sets the Imagefile; NULL is `Imagefile` in the build directory, the default. `path` is copied.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_file(
+    options: *mut transient_build_options,
+    path: *const c_char,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.file = text::optional_path(path, "path")?;
+        Ok(())
+    })
+}
+
+/// Sets whether the image goes into the build directory, as `NAME.qcow2`, and not into the backend. The default is
+/// false.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_local(
+    options: *mut transient_build_options,
+    local: bool,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.local = local;
+        Ok(())
+    })
+}
+
+/// Sets the memory of the builder VM, in bytes; 0 is 2 GiB or what the host can spare, the default.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_memory(
+    options: *mut transient_build_options,
+    bytes: u64,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.vm.memory = (bytes != 0).then_some(bytes);
+        Ok(())
+    })
+}
+
+/// Sets the virtual CPUs of the builder VM, at most 255; 0 is all that the host has, up to 4, the default.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_cpus(
+    options: *mut transient_build_options,
+    cpus: u32,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        if cpus > 255 {
+            return Err(Failure::Argument(format!("a builder VM cannot have {cpus} CPUs, the most is 255")));
+        }
+        options.vm.cpus = (cpus != 0).then_some(cpus);
+        Ok(())
+    })
+}
+
+/// Sets what runs the guest's instructions, a `transient_accelerator`. The default is
+/// `TRANSIENT_ACCELERATOR_AUTO`.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_accelerator(
+    options: *mut transient_build_options,
+    accelerator: u32,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.vm.accelerator = match accelerator {
+            0 => Accelerator::Auto,
+            1 => Accelerator::Kvm,
+            2 => Accelerator::Tcg,
+            other => return Err(Failure::Argument(format!("there is no accelerator {other}"))),
+        };
+        Ok(())
+    })
+}
+
+/// Sets the guest's network, a `transient_network`. The default is `TRANSIENT_NETWORK_USER`.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_network(
+    options: *mut transient_build_options,
+    network: u32,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.vm.network = match network {
+            0 => Network::User,
+            1 => Network::None,
+            other => return Err(Failure::Argument(format!("there is no network {other}"))),
+        };
+        Ok(())
+    })
+}
+
+/// Sets the QEMU program, a name or a path. The default is `qemu-system-x86_64`. `program` is copied.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_qemu(
+    options: *mut transient_build_options,
+    program: *const c_char,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.vm.qemu = text::path(program, "program")?;
+        Ok(())
+    })
+}
+
+/// Sets how many seconds QEMU may take to answer; 0 is the default, 10.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_qmp_timeout(
+    options: *mut transient_build_options,
+    seconds: f64,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.vm.qmp_timeout = timeout(seconds)?;
+        Ok(())
+    })
+}
+
+/// Sets how many seconds the guest may take to answer; 0 is the default, 90, and three times that under TCG.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_ssh_timeout(
+    options: *mut transient_build_options,
+    seconds: f64,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.vm.ssh_timeout = timeout(seconds)?;
+        Ok(())
+    })
+}
+
+fn timeout(seconds: f64) -> Result<Option<Duration>, Failure> {
+    let duration = Duration::try_from_secs_f64(seconds)
+        .map_err(|_| Failure::Argument(format!("{seconds} is no number of seconds")))?;
+    Ok((!duration.is_zero()).then_some(duration))
+}
+
+/// Sets what INSPECT talks to; without it, INSPECT is an error. `input` must be a terminal, where keys are read
+/// from; it is set to raw mode while the shell runs. The shell's output goes to `output`. Both are duplicated.
+/// `term` is the value of `TERM`, for example `xterm-256color`; it is copied.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_terminal(
+    options: *mut transient_build_options,
+    input: c_int,
+    output: c_int,
+    term: *const c_char,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        let term = text::string(term, "term")?.to_owned();
+        options.terminal = Some(Terminal { input: duplicate(input)?, output: duplicate(output)?, term });
+        Ok(())
+    })
+}
+
+fn duplicate(descriptor: c_int) -> Result<std::os::fd::OwnedFd, Failure> {
+    let bad = |why: String| Failure::Argument(format!("the descriptor {descriptor} cannot be used: {why}"));
+    if descriptor < 0 {
+        return Err(bad("it is negative".to_owned()));
+    }
+    // SAFETY: not negative; whether it is open, the system says.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    borrowed.try_clone_to_owned().map_err(|error| bad(error.to_string()))
+}
+
+/// Builds an image, and returns when it is whole and others can see it, or when it has failed and the store is as
+/// it was.
+///
+/// `on_event` may be NULL; else it is called on the calling thread, with `user_data`, for each event, and never
+/// again once this function has returned. It must not unwind. `finalizer` may be NULL; else it is called once
+/// with `user_data` on the calling thread before this function returns, whatever the outcome.
+///
+/// `cancel` may be NULL. Any thread may cancel; the build then cleans up and fails with
+/// `TRANSIENT_STATUS_CANCELLED`.
+///
+/// `image_out` may be NULL; else on success the caller owns `*image_out`: `transient_image_free`.
+///
+/// Any thread may call this, and several at once. No handle that it was given may be freed meanwhile.
+///
+/// Fails with any status.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build(
+    store: *const transient_store,
+    options: *const transient_build_options,
+    on_event: transient_event_callback,
+    user_data: *mut c_void,
+    finalizer: transient_finalizer,
+    cancel: *const transient_cancel_token,
+    image_out: *mut *mut transient_image,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    // Outside: it must also be finalized when a pointer is bad.
+    let listener = Listener::new(on_event, user_data, finalizer);
+    fallible(error_out, || {
+        let store = borrow(store, "store")?;
+        let options = borrow(options, "options")?;
+        let cancel = borrow(cancel, "cancel").map_or_else(|_| CancelToken::new(), |token| token.0.clone());
+        let image = build(&store.0, &options.0, &mut |event| listener.tell(&event), &cancel)?;
+        drop(listener);
+        if let Ok(out) = Out::new(image_out, "image_out") {
+            out.give(transient_image::new(&image));
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,264 @@
+//! Events, as C sees them.
+
+use std::ffi::{CString, c_char, c_void};
+
+use transient_core::{Event, Stream};
+
+use crate::image::transient_image;
+use crate::text::{address, c_string};
+
+/// Which member of `transient_event_data` holds the event. Later releases may add some: ignore what is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum transient_event_kind {
+    /// `step_started`
+    StepStarted = 1,
+    /// `step_finished`
+    StepFinished = 2,
+    /// `builder_started`
+    BuilderStarted = 3,
+    /// `output`
+    Output = 4,
+    /// `progress`
+    Progress = 5,
+    /// `warning`
+    Warning = 6,
+    /// `note`
+    Note = 7,
+    /// `build_finished`
+    BuildFinished = 8,
+}
+
+/// The two output streams of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum transient_stream {
+    /// Standard output.
+    Stdout = 1,
+    /// Standard error.
+    Stderr = 2,
+}
+
+/// A step of a build begins.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_step_started {
+    /// Counted from 1.
+    pub step: usize,
+    /// How many steps the build has.
+    pub steps: usize,
+    /// The instruction, in its usual form.
+    pub instruction: *const c_char,
+    /// The line of the Imagefile where it begins, counted from 1.
+    pub line: usize,
+}
+
+/// A step of a build is done.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_step_finished {
+    /// Counted from 1.
+    pub step: usize,
+    /// How many seconds it took.
+    pub elapsed: f64,
+}
+
+/// The builder VM runs and takes commands.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_builder_started {
+    /// What runs its instructions: `kvm` or `tcg`.
+    pub accelerator: *const c_char,
+    /// Seconds since the start of QEMU.
+    pub elapsed: f64,
+}
+
+/// A command of the image wrote something.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_output {
+    /// Where to, a `transient_stream`.
+    pub stream: u32,
+    /// The bytes, as they came; no NUL ends them.
+    pub data: *const u8,
+    /// How many.
+    pub len: usize,
+}
+
+/// Bytes were moved.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_progress {
+    /// What is being done, for example `Copying rootfs.tar.xz`.
+    pub task: *const c_char,
+    /// Bytes done so far.
+    pub done: u64,
+    /// Bytes in all; 0 when that is not known.
+    pub total: u64,
+    /// Whether this is the task's last progress.
+    pub finished: bool,
+}
+
+/// Something that a person should know, but that is no failure.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_warning {
+    /// What, in one sentence.
+    pub message: *const c_char,
+    /// What can be done about it; may be NULL.
+    pub hint: *const c_char,
+}
+
+/// A detail of interest, for example an fstab entry that was skipped.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_note {
+    /// What, in one sentence.
+    pub message: *const c_char,
+}
+
+/// The image is whole, and others can see it.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_build_finished {
+    /// The image.
+    pub image: *const transient_image,
+    /// Seconds since the start of the build.
+    pub elapsed: f64,
+}
+
+/// What happened; the event's kind says which member it is.
+#[derive(Clone, Copy)]
+#[repr(C)]
+#[expect(missing_debug_implementations, reason = "only the kind tells which member is valid")]
+pub union transient_event_data {
+    /// A step of a build begins.
+    pub step_started: transient_step_started,
+    /// A step of a build is done.
+    pub step_finished: transient_step_finished,
+    /// The builder VM runs and takes commands.
+    pub builder_started: transient_builder_started,
+    /// A command of the image wrote something.
+    pub output: transient_output,
+    /// Bytes were moved.
+    pub progress: transient_progress,
+    /// Something that a person should know.
+    pub warning: transient_warning,
+    /// A detail of interest.
+    pub note: transient_note,
+    /// The image is whole.
+    pub build_finished: transient_build_finished,
+}
+
+/// One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
+/// alone; later releases may add members, and fields at their ends.
+#[derive(Clone, Copy)]
+#[repr(C)]
+#[expect(missing_debug_implementations, reason = "as of the union")]
+pub struct transient_event {
+    /// A `transient_event_kind`.
+    pub kind: u32,
+    /// What happened.
+    pub data: transient_event_data,
+}
+
+/// Is told of events.
+pub type transient_event_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const transient_event)>;
+
+/// Ends the user data of a callback.
+pub type transient_finalizer = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+/// The caller's callback, which is finalized when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    callback: transient_event_callback,
+    user_data: *mut c_void,
+    finalizer: transient_finalizer,
+}
+
+impl Listener {
+    pub(crate) fn new(
+        callback: transient_event_callback,
+        user_data: *mut c_void,
+        finalizer: transient_finalizer,
+    ) -> Self {
+        Self { callback, user_data, finalizer }
+    }
+
+    pub(crate) fn tell(&self, event: &Event) {
+        let Some(callback) = self.callback else { return };
+        // What the event points to lives until the callback has returned.
+        let mut strings = Vec::new();
+        let mut image = None;
+        let Some((kind, data)) = translate(event, &mut strings, &mut image) else { return };
+        let event = transient_event { kind: kind as u32, data };
+        // SAFETY: by contract it may be called with the caller's own data.
+        unsafe { callback(self.user_data, &raw const event) };
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(finalizer) = self.finalizer {
+            // SAFETY: by contract it may be called once with the caller's own data.
+            unsafe { finalizer(self.user_data) };
+        }
+    }
+}
+
+/// Returns the event for C; `None` is one that this header does not have.
+fn translate(
+    event: &Event,
+    strings: &mut Vec<CString>,
+    image: &mut Option<transient_image>,
+) -> Option<(transient_event_kind, transient_event_data)> {
+    let mut keep = |text: &str| {
+        strings.push(c_string(text));
+        address(strings.last())
+    };
+    Some(match event {
+        Event::StepStarted { step, steps, instruction, line } => {
+            let (step, steps, line) = (*step, *steps, *line);
+            let step_started = transient_step_started { step, steps, instruction: keep(instruction), line };
+            (transient_event_kind::StepStarted, transient_event_data { step_started })
+        }
+        Event::StepFinished { step, elapsed } => {
+            let step_finished = transient_step_finished { step: *step, elapsed: elapsed.as_secs_f64() };
+            (transient_event_kind::StepFinished, transient_event_data { step_finished })
+        }
+        Event::BuilderStarted { accelerator, elapsed } => {
+            let (accelerator, elapsed) = (keep(accelerator), elapsed.as_secs_f64());
+            let builder_started = transient_builder_started { accelerator, elapsed };
+            (transient_event_kind::BuilderStarted, transient_event_data { builder_started })
+        }
+        Event::Output { stream, data } => {
+            let stream = match stream {
+                Stream::Stdout => transient_stream::Stdout,
+                Stream::Stderr => transient_stream::Stderr,
+            };
+            let output = transient_output { stream: stream as u32, data: data.as_ptr(), len: data.len() };
+            (transient_event_kind::Output, transient_event_data { output })
+        }
+        Event::Progress { task, done, total, finished } => {
+            let (done, total, finished) = (*done, total.unwrap_or(0), *finished);
+            let progress = transient_progress { task: keep(task), done, total, finished };
+            (transient_event_kind::Progress, transient_event_data { progress })
+        }
+        Event::Warning { message, hint } => {
+            let hint = hint.as_deref().map_or(std::ptr::null(), &mut keep);
+            let warning = transient_warning { message: keep(message), hint };
+            (transient_event_kind::Warning, transient_event_data { warning })
+        }
+        Event::Note { message } => {
+            let note = transient_note { message: keep(message) };
+            (transient_event_kind::Note, transient_event_data { note })
+        }
+        Event::BuildFinished { image: built, elapsed } => {
+            let image = std::ptr::from_ref(&*image.insert(transient_image::new(built)));
+            let build_finished = transient_build_finished { image, elapsed: elapsed.as_secs_f64() };
+            (transient_event_kind::BuildFinished, transient_event_data { build_finished })
+        }
+        _ => return None,
+    })
+}
