@@ -735,6 +735,9 @@ const char *transient_error_message(const transient_error *error);
 // the end of a command's output, hints. Lives as long as the error.
 const char *transient_error_report(const transient_error *error);
 
+// Returns the report with the colours of a terminal. Lives as long as the error.
+const char *transient_error_report_colored(const transient_error *error);
+
 // Returns how many causes there are.
 size_t transient_error_causes_len(const transient_error *error);
 
@@ -999,6 +1002,15 @@ transient_status transient_store_new(const transient_locations *locations,
 
 // Frees a store, once no call uses it. NULL is ignored. What is on disk stays.
 void transient_store_free(transient_store *store);
+
+// Returns the folder of the images. Lives as long as the store.
+const char *transient_store_backend(const transient_store *store);
+
+// Returns the folder of the VMs. Lives as long as the store.
+const char *transient_store_vmstore(const transient_store *store);
+
+// Returns the folder of what may be thrown away. Lives as long as the store.
+const char *transient_store_cache(const transient_store *store);
 
 // Lists the images; a backend that does not exist has none. The caller owns `*list_out`:
 // `transient_image_list_free`. Any thread may call this.

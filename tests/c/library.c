@@ -78,6 +78,7 @@ static void bad_imagefile(void) {
     CHECK(strstr(misspelt->help, "COPY") != NULL);
     CHECK(transient_error_diagnostic(error, count) == NULL);
     CHECK(strstr(transient_error_report(error), "CPOY") != NULL);
+    CHECK(strstr(transient_error_report_colored(error), "\x1b[") != NULL);
     CHECK(!transient_error_exit_status(error, NULL));
     CHECK(transient_error_step(error) == NULL);
     size_t length = 1;
@@ -118,6 +119,10 @@ static void store(const char *folder) {
     transient_store *store = NULL;
     CHECK_OK(transient_store_new(locations, &store, error));
     transient_locations_free(locations);
+
+    CHECK(strstr(transient_store_backend(store), "/backend") != NULL);
+    CHECK(strstr(transient_store_vmstore(store), "/vmstore") != NULL);
+    CHECK(strstr(transient_store_cache(store), "/cache") != NULL);
 
     transient_image_list *list = NULL;
     CHECK_OK(transient_store_images(store, &list, error));

@@ -272,7 +272,7 @@ pub extern "C" fn transient_build(
         let store = borrow(store, "store")?;
         let options = borrow(options, "options")?;
         let cancel = borrow(cancel, "cancel").map_or_else(|_| CancelToken::new(), |token| token.0.clone());
-        let image = build(&store.0, &options.0, &mut |event| listener.tell(&event), &cancel)?;
+        let image = build(&store.store, &options.0, &mut |event| listener.tell(&event), &cancel)?;
         drop(listener);
         if let Ok(out) = Out::new(image_out, "image_out") {
             out.give(transient_image::new(&image));

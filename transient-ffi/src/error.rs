@@ -16,6 +16,7 @@ pub struct transient_error {
     status: transient_status,
     message: CString,
     report: CString,
+    report_colored: CString,
     causes: Strings,
     hints: Strings,
     file: Option<CString>,
@@ -105,6 +106,7 @@ impl transient_error {
             status,
             message: c_string(message),
             report: c_string(message),
+            report_colored: c_string(message),
             causes: Strings::default(),
             hints: Strings::default(),
             file: None,
@@ -130,6 +132,7 @@ impl transient_error {
             status: error.kind().into(),
             message: c_string(error.to_string()),
             report: c_string(error.report()),
+            report_colored: c_string(error.report_colored()),
             causes: Strings::new(causes),
             hints: Strings::new(error.hints()),
             file: location.map(|location| c_path(&location.file)),
@@ -172,6 +175,12 @@ pub extern "C" fn transient_error_message(error: *const transient_error) -> *con
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_error_report(error: *const transient_error) -> *const c_char {
     read(error, |error| error.report.as_ptr())
+}
+
+/// Returns the report with the colours of a terminal. Lives as long as the error.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_error_report_colored(error: *const transient_error) -> *const c_char {
+    read(error, |error| error.report_colored.as_ptr())
 }
 
 /// Returns how many causes there are.

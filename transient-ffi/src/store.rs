@@ -1,19 +1,24 @@
 //! The images of a user.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 
 use transient_core::{ImageName, Store};
 
-use crate::boundary::{Failure, Out, borrow, fallible, free, null};
+use crate::boundary::{Failure, Out, borrow, fallible, free, null, read};
 use crate::error::transient_error;
 use crate::image::{transient_image, transient_image_list};
 use crate::locations::{resolve, transient_locations};
 use crate::status::transient_status;
-use crate::text::{self, Strings};
+use crate::text::{self, Strings, c_path};
 
 /// The images of a user, and the VMs that use them. It never changes: several threads may use it at once.
 #[derive(Debug)]
-pub struct transient_store(pub(crate) Store);
+pub struct transient_store {
+    pub(crate) store: Store,
+    backend: CString,
+    vmstore: CString,
+    cache: CString,
+}
 
 /// Makes a store. `locations` is copied; NULL is what `transient_locations_from_env` gives. Nothing is read or
 /// made on disk yet. The caller owns `*store_out`: `transient_store_free`.
@@ -27,7 +32,13 @@ pub extern "C" fn transient_store_new(
 ) -> transient_status {
     fallible(error_out, || {
         let out = Out::new(store_out, "store_out")?;
-        out.give(transient_store(Store::new(resolve(locations)?)));
+        let locations = resolve(locations)?;
+        out.give(transient_store {
+            backend: c_path(&locations.backend),
+            vmstore: c_path(&locations.vmstore),
+            cache: c_path(&locations.cache),
+            store: Store::new(locations),
+        });
         Ok(())
     })
 }
@@ -36,6 +47,24 @@ pub extern "C" fn transient_store_new(
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_store_free(store: *mut transient_store) {
     free(store);
+}
+
+/// Returns the folder of the images. Lives as long as the store.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_store_backend(store: *const transient_store) -> *const c_char {
+    read(store, |store| store.backend.as_ptr())
+}
+
+/// Returns the folder of the VMs. Lives as long as the store.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_store_vmstore(store: *const transient_store) -> *const c_char {
+    read(store, |store| store.vmstore.as_ptr())
+}
+
+/// Returns the folder of what may be thrown away. Lives as long as the store.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_store_cache(store: *const transient_store) -> *const c_char {
+    read(store, |store| store.cache.as_ptr())
 }
 
 /// Lists the images; a backend that does not exist has none. The caller owns `*list_out`:
@@ -50,7 +79,7 @@ pub extern "C" fn transient_store_images(
 ) -> transient_status {
     fallible(error_out, || {
         let out = Out::new(list_out, "list_out")?;
-        out.give(transient_image_list::new(&borrow(store, "store")?.0.images()?));
+        out.give(transient_image_list::new(&borrow(store, "store")?.store.images()?));
         Ok(())
     })
 }
@@ -70,7 +99,7 @@ pub extern "C" fn transient_store_image(
         let out = Out::new(image_out, "image_out")?;
         let name = image_name(name)?;
         let image =
-            borrow(store, "store")?.0.image(&name)?.ok_or_else(|| Failure::NoImage(name.to_string()))?;
+            borrow(store, "store")?.store.image(&name)?.ok_or_else(|| Failure::NoImage(name.to_string()))?;
         out.give(transient_image::new(&image));
         Ok(())
     })
@@ -89,7 +118,7 @@ pub extern "C" fn transient_store_vms_using(
 ) -> transient_status {
     fallible(error_out, || {
         let out = Out::new(names_out, "names_out")?;
-        let vms = borrow(store, "store")?.0.vms_using(&image_name(name)?)?;
+        let vms = borrow(store, "store")?.store.vms_using(&image_name(name)?)?;
         out.give(transient_name_list(Strings::new(vms)));
         Ok(())
     })
@@ -113,7 +142,7 @@ pub extern "C" fn transient_store_remove(
     fallible(error_out, || {
         let store = borrow(store, "store")?;
         let names = image_names(names, names_len)?;
-        let warnings = store.0.remove(&names, force)?;
+        let warnings = store.store.remove(&names, force)?;
         if let Ok(out) = Out::new(warnings_out, "warnings_out") {
             out.give(transient_name_list(Strings::new(warnings)));
         }
@@ -143,13 +172,13 @@ pub struct transient_name_list(Strings);
 /// Returns how many there are.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_name_list_len(list: *const transient_name_list) -> usize {
-    crate::boundary::read(list, |list| list.0.len())
+    read(list, |list| list.0.len())
 }
 
 /// Returns one; NULL behind the last. Lives as long as the list.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_name_list_get(list: *const transient_name_list, index: usize) -> *const c_char {
-    crate::boundary::read(list, |list| list.0.get(index))
+    read(list, |list| list.0.get(index))
 }
 
 /// Frees a list. NULL is ignored.
