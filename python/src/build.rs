@@ -1,0 +1,103 @@
+//! Building an image while Python goes on.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use transient_core::{BuildOptions, Error, Event};
+
+use crate::error::exception;
+use crate::event;
+use crate::image::Image;
+
+/// How long a Ctrl-C may go unseen.
+const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+/// How many events may wait for a slow listener before the build waits too.
+const EVENTS_WAITING: usize = 1024;
+
+/// Ends the builds that it was given to.
+#[pyclass(frozen, module = "transient")]
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CancelToken(pub(crate) transient_core::CancelToken);
+
+#[pymethods]
+impl CancelToken {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    fn __repr__(&self) -> &'static str {
+        if self.cancelled() { "<CancelToken, cancelled>" } else { "<CancelToken>" }
+    }
+}
+
+/// Builds on a thread of its own, while this one tells Python of events and looks for signals.
+///
+/// What `on_event` or a signal's handler raises ends the build and comes out of it, when all is cleaned up.
+pub(crate) fn build(
+    py: Python<'_>,
+    store: transient_core::Store,
+    options: BuildOptions,
+    on_event: Option<&Bound<'_, PyAny>>,
+    cancel: transient_core::CancelToken,
+) -> PyResult<Image> {
+    let (sender, mut events) = sync_channel(EVENTS_WAITING);
+    let worker = std::thread::Builder::new()
+        .name("transient".to_owned())
+        .spawn({
+            let cancel = cancel.clone();
+            move || {
+                // Nobody listens any more when the call is over anyway.
+                transient_core::build(&store, &options, &mut |event| drop(sender.send(event)), &cancel)
+            }
+        })
+        .map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
+    let mut raised = None;
+    loop {
+        let told = match receive(py, &mut events) {
+            Ok(event) => tell(py, on_event.filter(|_| raised.is_none()), event),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        if let Err(error) = told.and_then(|()| py.check_signals())
+            && raised.is_none()
+        {
+            cancel.cancel();
+            raised = Some(error);
+        }
+    }
+    let result = py.detach(|| worker.join());
+    match (raised, result) {
+        (Some(raised), _) => Err(raised),
+        (None, Ok(result)) => outcome(py, result),
+        (None, Err(_)) => Err(PyRuntimeError::new_err("the build stopped by a fault of the library")),
+    }
+}
+
+fn receive(py: Python<'_>, events: &mut Receiver<Event>) -> Result<Event, RecvTimeoutError> {
+    py.detach(move || events.recv_timeout(SIGNALS_EVERY))
+}
+
+fn tell(py: Python<'_>, on_event: Option<&Bound<'_, PyAny>>, event: Event) -> PyResult<()> {
+    if let Some(on_event) = on_event
+        && let Some(event) = event::object(py, event)?
+    {
+        on_event.call1((event,))?;
+    }
+    Ok(())
+}
+
+fn outcome(py: Python<'_>, result: Result<transient_core::Image, Error>) -> PyResult<Image> {
+    result.map(Image::from).map_err(|error| exception(py, &error))
+}

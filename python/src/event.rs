@@ -1,0 +1,40 @@
+//! Events become the objects of `transient.events`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use transient_core::{Event, Stream};
+
+use crate::image::Image;
+
+/// Returns the Python object of an event; `None` is one that has none.
+pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let events = py.import("transient.events")?;
+    let class = |name: &str| events.getattr(name);
+    Ok(Some(match event {
+        Event::StepStarted { step, steps, instruction, line } => {
+            class("StepStarted")?.call1((step, steps, instruction, line))?
+        }
+        Event::StepFinished { step, elapsed } => {
+            class("StepFinished")?.call1((step, elapsed.as_secs_f64()))?
+        }
+        Event::BuilderStarted { accelerator, elapsed } => {
+            class("BuilderStarted")?.call1((accelerator, elapsed.as_secs_f64()))?
+        }
+        Event::Output { stream, data } => {
+            let stream = match stream {
+                Stream::Stdout => "stdout",
+                Stream::Stderr => "stderr",
+            };
+            class("Output")?.call1((stream, PyBytes::new(py, &data)))?
+        }
+        Event::Progress { task, done, total, finished } => {
+            class("Progress")?.call1((task, done, total, finished))?
+        }
+        Event::Warning { message, hint } => class("Warning")?.call1((message, hint))?,
+        Event::Note { message } => class("Note")?.call1((message,))?,
+        Event::BuildFinished { image, elapsed } => {
+            class("BuildFinished")?.call1((Image::from(image), elapsed.as_secs_f64()))?
+        }
+        _ => return Ok(None),
+    }))
+}

@@ -1,0 +1,123 @@
+//! Imagefiles, with their instructions as the objects of `transient.instructions`.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use transient_core::imagefile::{Base, DiskLabel, Instruction, Partition, Transfer};
+
+use crate::error::{detached, exception};
+
+/// A checked Imagefile.
+#[pyclass(frozen, module = "transient")]
+#[derive(Debug)]
+pub(crate) struct Imagefile(transient_core::Imagefile);
+
+#[pymethods]
+impl Imagefile {
+    #[staticmethod]
+    #[pyo3(signature = (text, path = PathBuf::from("Imagefile")))]
+    fn parse(py: Python<'_>, text: Text, path: PathBuf) -> PyResult<Self> {
+        let bytes = match &text {
+            Text::Decoded(text) => text.as_bytes(),
+            Text::Bytes(bytes) => bytes,
+        };
+        transient_core::Imagefile::parse(path, bytes).map(Self).map_err(|error| exception(py, &error))
+    }
+
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        detached(py, || transient_core::Imagefile::load(path)).map(Self)
+    }
+
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
+    #[getter]
+    fn text(&self) -> &str {
+        self.0.text()
+    }
+
+    #[getter]
+    fn instructions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let instructions = self.0.instructions().iter();
+        let objects: Vec<_> = instructions
+            .map(|(instruction, span)| object(py, instruction, self.0.line(*span)))
+            .collect::<PyResult<_>>()?;
+        PyTuple::new(py, objects)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Imagefile {:?}, {} instructions>", self.0.path(), self.0.instructions().len())
+    }
+}
+
+#[derive(Debug, FromPyObject)]
+enum Text {
+    Decoded(String),
+    Bytes(Vec<u8>),
+}
+
+fn object<'py>(py: Python<'py>, instruction: &Instruction, line: usize) -> PyResult<Bound<'py, PyAny>> {
+    let module = py.import("transient.instructions")?;
+    let class = |name: &str| module.getattr(name);
+    let text = instruction.to_string();
+    match instruction {
+        Instruction::From(Base::Scratch) => {
+            let none = None::<String>;
+            class("From")?.call1((line, text, &none, &none, &none))
+        }
+        Instruction::From(Base::Image(spec)) => {
+            let (protocol, source) = match &spec.source {
+                Some((protocol, source)) => (Some(protocol.name()), Some(source)),
+                None => (None, None),
+            };
+            class("From")?.call1((line, text, spec.name.as_str(), protocol, source))
+        }
+        Instruction::Disk(disk) => {
+            let label = match disk.label {
+                DiskLabel::Gpt => "GPT",
+                DiskLabel::Mbr => "MBR",
+            };
+            class("Disk")?.call1((line, text, disk.bytes(), label))
+        }
+        Instruction::Partition(partition) => partition_object(&class("Partition")?, partition, line, text),
+        Instruction::Copy(transfer) => transfer_object(&class("Copy")?, transfer, line, text),
+        Instruction::Add(transfer) => transfer_object(&class("Add")?, transfer, line, text),
+        Instruction::Run(command) => class("Run")?.call1((line, text, command)),
+        Instruction::Inspect => class("Inspect")?.call1((line, text)),
+    }
+}
+
+fn partition_object<'py>(
+    class: &Bound<'py, PyAny>,
+    partition: &Partition,
+    line: usize,
+    text: String,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let mount = partition.mount.as_ref().map(|mount| mount.to_string_lossy());
+    class.call1((
+        line,
+        text,
+        partition.number,
+        partition.bytes(),
+        partition.format.map(|format| format.name()),
+        PyTuple::new(py, &partition.options)?,
+        mount,
+        PyTuple::new(py, partition.flags.iter().map(|flag| flag.name()))?,
+    ))
+}
+
+fn transfer_object<'py>(
+    class: &Bound<'py, PyAny>,
+    transfer: &Transfer,
+    line: usize,
+    text: String,
+) -> PyResult<Bound<'py, PyAny>> {
+    let sources: Vec<_> = transfer.sources.iter().map(|source| source.to_string_lossy()).collect();
+    let destination = transfer.destination.to_string_lossy();
+    class.call1((line, text, PyTuple::new(class.py(), sources)?, destination))
+}

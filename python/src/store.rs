@@ -1,0 +1,187 @@
+//! The images of a user.
+
+use std::io::{stdin, stdout};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyUserWarning, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use transient_core::{Accelerator, BuildOptions, ImageName, Locations, Network, Terminal};
+
+use crate::build::{self, CancelToken};
+use crate::error::{detached, exception};
+use crate::image::{Image, Size};
+
+/// The images of a user, and the VMs that use them.
+#[pyclass(frozen, module = "transient")]
+#[derive(Debug)]
+pub(crate) struct Store(transient_core::Store);
+
+/// Returns the locations of the environment; the appliance of this package is looked at first.
+pub(crate) fn locations(
+    py: Python<'_>,
+    backend: Option<PathBuf>,
+    vmstore: Option<PathBuf>,
+) -> PyResult<Locations> {
+    let mut locations = Locations::from_env_with(backend, vmstore).map_err(|error| exception(py, &error))?;
+    let module: PathBuf = py.import("transient")?.getattr("__file__")?.extract()?;
+    locations.appliances.insert(0, module.with_file_name("appliance"));
+    Ok(locations)
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (backend = None, vmstore = None, *, cache = None, appliance = None))]
+    fn new(
+        py: Python<'_>,
+        backend: Option<PathBuf>,
+        vmstore: Option<PathBuf>,
+        cache: Option<PathBuf>,
+        appliance: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let mut locations = locations(py, backend, vmstore)?;
+        locations.cache = cache.unwrap_or(locations.cache);
+        locations.appliance = appliance.or(locations.appliance);
+        Ok(Self(transient_core::Store::new(locations)))
+    }
+
+    #[getter]
+    fn backend(&self) -> PathBuf {
+        self.0.locations().backend.clone()
+    }
+
+    #[getter]
+    fn vmstore(&self) -> PathBuf {
+        self.0.locations().vmstore.clone()
+    }
+
+    #[getter]
+    fn cache(&self) -> PathBuf {
+        self.0.locations().cache.clone()
+    }
+
+    #[pyo3(signature = (
+        directory, *, name, file = None, local = false, memory = None, cpus = None, accelerator = "auto",
+        network = "user", qemu = None, qmp_timeout = None, ssh_timeout = None, terminal = false, on_event = None,
+        cancel = None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    fn build(
+        &self,
+        py: Python<'_>,
+        directory: PathBuf,
+        name: String,
+        file: Option<PathBuf>,
+        local: bool,
+        memory: Option<Size>,
+        cpus: Option<u32>,
+        accelerator: &str,
+        network: &str,
+        qemu: Option<PathBuf>,
+        qmp_timeout: Option<f64>,
+        ssh_timeout: Option<f64>,
+        terminal: bool,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Image> {
+        let mut options = BuildOptions::new(directory, image_name(py, &name)?);
+        options.file = file;
+        options.local = local;
+        options.vm.memory = memory.map(|size| size.0);
+        options.vm.cpus = cpus.map(cpu_count).transpose()?;
+        options.vm.accelerator = self::accelerator(accelerator)?;
+        options.vm.network = self::network(network)?;
+        options.vm.qemu = qemu.unwrap_or(options.vm.qemu);
+        options.vm.qmp_timeout = qmp_timeout.map(seconds).transpose()?;
+        options.vm.ssh_timeout = ssh_timeout.map(seconds).transpose()?;
+        options.terminal = if terminal { Some(own_terminal(py)?) } else { None };
+        // A token of this call's own where none is given; else the given one, which an interrupt cancels too.
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        build::build(py, self.0.clone(), options, on_event, cancel)
+    }
+
+    fn images(&self, py: Python<'_>) -> PyResult<Vec<Image>> {
+        let listing = detached(py, || self.0.images())?;
+        warn(py, &listing.warnings)?;
+        Ok(listing.images.into_iter().map(Image::from).collect())
+    }
+
+    fn image(&self, py: Python<'_>, name: &str) -> PyResult<Option<Image>> {
+        let name = image_name(py, name)?;
+        Ok(detached(py, || self.0.image(&name))?.map(Image::from))
+    }
+
+    fn vms_using(&self, py: Python<'_>, name: &str) -> PyResult<Vec<String>> {
+        let name = image_name(py, name)?;
+        detached(py, || self.0.vms_using(&name))
+    }
+
+    #[pyo3(signature = (*names, force = false))]
+    fn remove(&self, py: Python<'_>, names: &Bound<'_, PyTuple>, force: bool) -> PyResult<()> {
+        let names: Vec<String> = names.extract()?;
+        let names: Vec<ImageName> = names.iter().map(|name| image_name(py, name)).collect::<PyResult<_>>()?;
+        let warnings = detached(py, || self.0.remove(&names, force))?;
+        warn(py, &warnings)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Store(backend={:?}, vmstore={:?})", self.0.locations().backend, self.0.locations().vmstore)
+    }
+}
+
+fn image_name(py: Python<'_>, name: &str) -> PyResult<ImageName> {
+    ImageName::new(name).map_err(|error| exception(py, &error))
+}
+
+fn warn(py: Python<'_>, warnings: &[String]) -> PyResult<()> {
+    let category = py.get_type::<PyUserWarning>();
+    let warnings_module = py.import("warnings")?;
+    for warning in warnings {
+        warnings_module.call_method1("warn", (warning, &category))?;
+    }
+    Ok(())
+}
+
+fn cpu_count(cpus: u32) -> PyResult<u32> {
+    match cpus {
+        1..=255 => Ok(cpus),
+        _ => Err(PyValueError::new_err(format!("cpus must be from 1 to 255, not {cpus}"))),
+    }
+}
+
+fn accelerator(name: &str) -> PyResult<Accelerator> {
+    match name {
+        "auto" => Ok(Accelerator::Auto),
+        "kvm" => Ok(Accelerator::Kvm),
+        "tcg" => Ok(Accelerator::Tcg),
+        _ => Err(PyValueError::new_err(format!("accelerator must be 'auto', 'kvm' or 'tcg', not {name:?}"))),
+    }
+}
+
+fn network(name: &str) -> PyResult<Network> {
+    match name {
+        "user" => Ok(Network::User),
+        "none" => Ok(Network::None),
+        _ => Err(PyValueError::new_err(format!("network must be 'user' or 'none', not {name:?}"))),
+    }
+}
+
+fn seconds(seconds: f64) -> PyResult<Duration> {
+    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| {
+        PyValueError::new_err(format!("a timeout is a number of seconds above 0, not {seconds}"))
+    })
+}
+
+/// The terminal of this process, for INSPECT.
+fn own_terminal(py: Python<'_>) -> PyResult<Terminal> {
+    let term = py.import("os")?.getattr("environ")?.call_method1("get", ("TERM", "vt100"))?.extract()?;
+    Ok(Terminal {
+        input: stdin().as_fd().try_clone_to_owned()?,
+        output: stdout().as_fd().try_clone_to_owned()?,
+        term,
+    })
+}

@@ -1,0 +1,53 @@
+"""Builds, lists and removes virtual machine disk images.
+
+>>> import transient
+>>> imagefile = transient.Imagefile.parse("FROM scratch\\nDISK 1 GB GPT\\nPARTITION 1 FORMAT ext4 MOUNT /\\n")
+>>> imagefile.instructions[1]
+Disk(line=2, text='DISK 1 GB GPT', size=1073741824, label='GPT')
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import appliance, errors, events, instructions
+from ._transient import CancelToken, Image, Imagefile, Store, __version__, format_bytes, parse_bytes
+from .errors import Error
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._transient import BuildOptions, StrPath
+
+__all__ = [
+    "CancelToken",
+    "Error",
+    "Image",
+    "Imagefile",
+    "Store",
+    "__version__",
+    "appliance",
+    "build",
+    "errors",
+    "events",
+    "format_bytes",
+    "images",
+    "instructions",
+    "parse_bytes",
+    "remove",
+]
+
+
+def build(directory: StrPath, *, name: str, **options: Unpack[BuildOptions]) -> Image:
+    """Build an image into the default store; see `Store.build`."""
+    return Store().build(directory, name=name, **options)
+
+
+def images() -> list[Image]:
+    """List the images of the default store; see `Store.images`."""
+    return Store().images()
+
+
+def remove(*names: str, force: bool = False) -> None:
+    """Remove images from the default store; see `Store.remove`."""
+    Store().remove(*names, force=force)

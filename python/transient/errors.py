@@ -1,0 +1,284 @@
+"""The exceptions: `Error`, and one subclass for each kind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One error of an Imagefile."""
+
+    message: str
+    """What is wrong, one line."""
+    file: str
+    """The file, as it was named."""
+    line: int
+    """Counted from 1."""
+    column: int
+    """In characters, counted from 1."""
+    text: str
+    """The line itself."""
+    help: str | None
+    """What was expected there, or what to do."""
+
+
+class Error(Exception):
+    """Why a call failed. `str()` has all that a person needs to see."""
+
+    code: ClassVar[int] = 0
+    """The stable number, the same in every language."""
+    kind: ClassVar[str] = ""
+    """The stable name, the same in every language."""
+
+    message: str = ""
+    """What went wrong, one line."""
+    causes: tuple[str, ...] = ()
+    """Why, the nearest cause first."""
+    hints: tuple[str, ...] = ()
+    """What can be done about it."""
+    file: str | None = None
+    """The Imagefile that it is about."""
+    line: int | None = None
+    """The line of the Imagefile, counted from 1."""
+    column: int | None = None
+    """The column in characters, counted from 1."""
+    step: str | None = None
+    """The instruction that failed."""
+    exit_status: int | None = None
+    """The exit status of the command that failed (128 + n for signal n)."""
+    output: str = ""
+    """The end of what the failed command or program printed."""
+    vms: tuple[str, ...] = ()
+    """The VMs that have a disk on the image."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+    """The errors of an Imagefile, in the order of their places."""
+
+    def __init__(self, report: str, fields: dict[str, Any] | None = None) -> None:
+        """Make an error of its report; `fields` are those of the JSON form."""
+        super().__init__(report)
+        self._fields = fields
+        if fields is None:
+            return
+        self.message = fields["message"]
+        self.causes = tuple(fields["causes"])
+        self.hints = tuple(fields["hints"])
+        location = fields["location"] or {}
+        self.file, self.line, self.column = (location.get(key) for key in ("file", "line", "column"))
+        self.step = fields["step"]
+        self.exit_status = fields["exit_status"]
+        self.output = fields["output"]
+        self.vms = tuple(fields["vms"])
+        self.diagnostics = tuple(
+            Diagnostic(**{key: value for key, value in found.items() if key != "span"})
+            for found in fields["diagnostics"]
+        )
+
+    def __str__(self) -> str:
+        """Return the whole report, over several lines."""
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with all fields, as processes pass exceptions to each other."""
+        return type(self), (str(self), self._fields)
+
+
+class InvalidArgument(Error, ValueError):  # noqa: N818
+    """An option has a value that cannot be used."""
+
+    code = 100
+    kind = "invalid-argument"
+
+
+class InvalidImageName(Error, ValueError):  # noqa: N818
+    """A text is no image name or image spec."""
+
+    code = 101
+    kind = "invalid-image-name"
+
+
+class InvalidImagefile(Error, ValueError):  # noqa: N818
+    """An Imagefile has errors; each is in `diagnostics`."""
+
+    code = 110
+    kind = "invalid-imagefile"
+
+
+class ImageNotFound(Error, LookupError):  # noqa: N818
+    """The backend has no image of that name."""
+
+    code = 200
+    kind = "image-not-found"
+
+
+class ImageInUse(Error):  # noqa: N818
+    """VMs have disks on the image; they are named in `vms`."""
+
+    code = 201
+    kind = "image-in-use"
+
+
+class InvalidImage(Error):  # noqa: N818
+    """A file is no valid disk image, or one that is refused because it points at other files."""
+
+    code = 202
+    kind = "invalid-image"
+
+
+class SourceFailed(Error):  # noqa: N818
+    """An image could not be brought in from its source."""
+
+    code = 203
+    kind = "source-failed"
+
+
+class MissingProgram(Error):  # noqa: N818
+    """A program that is needed is not installed."""
+
+    code = 300
+    kind = "missing-program"
+
+
+class ProgramFailed(Error):  # noqa: N818
+    """A program that is needed could not be run, or failed."""
+
+    code = 301
+    kind = "program-failed"
+
+
+class HostDiskFull(Error, OSError):  # noqa: N818
+    """The disk of the host is full."""
+
+    code = 302
+    kind = "host-disk-full"
+
+
+class ApplianceNotFound(Error):  # noqa: N818
+    """No appliance was found, and none could be assembled."""
+
+    code = 310
+    kind = "appliance-not-found"
+
+
+class ApplianceInvalid(Error):  # noqa: N818
+    """The appliance cannot be used, or could not be assembled."""
+
+    code = 311
+    kind = "appliance-invalid"
+
+
+class QemuFailed(Error):  # noqa: N818
+    """QEMU did not start, or ended before its time."""
+
+    code = 400
+    kind = "qemu-failed"
+
+
+class TimedOut(Error, TimeoutError):  # noqa: N818
+    """The builder VM did not answer in time."""
+
+    code = 401
+    kind = "timeout"
+
+
+class GuestPanic(Error):  # noqa: N818
+    """The guest's kernel panicked."""
+
+    code = 402
+    kind = "guest-panic"
+
+
+class GuestOutOfMemory(Error):  # noqa: N818
+    """The guest ran out of memory."""
+
+    code = 403
+    kind = "guest-out-of-memory"
+
+
+class KvmUnusable(Error):  # noqa: N818
+    """KVM was asked for and does not work here."""
+
+    code = 404
+    kind = "kvm-unusable"
+
+
+class ConnectionLost(Error):  # noqa: N818
+    """The connection to the builder VM broke, or made no sense."""
+
+    code = 405
+    kind = "connection-lost"
+
+
+class CommandFailed(Error):  # noqa: N818
+    """A command of the image ended with a non-zero status, see `exit_status`."""
+
+    code = 500
+    kind = "command-failed"
+
+
+class StepFailed(Error):  # noqa: N818
+    """A step could not be carried out in the guest."""
+
+    code = 501
+    kind = "step-failed"
+
+
+class InvalidSource(Error, ValueError):  # noqa: N818
+    """A source of COPY or ADD does not exist or cannot be read, or leaves the build directory."""
+
+    code = 502
+    kind = "invalid-source"
+
+
+class NotATerminal(Error):  # noqa: N818
+    """INSPECT needs a terminal, and there is none."""
+
+    code = 503
+    kind = "not-a-terminal"
+
+
+class ImageFull(Error):  # noqa: N818
+    """The filesystem of the image is full."""
+
+    code = 504
+    kind = "image-full"
+
+
+class NoRootFilesystem(Error):  # noqa: N818
+    """An existing image has no filesystem that looks like a root."""
+
+    code = 505
+    kind = "no-root-filesystem"
+
+
+class IoError(Error, OSError):
+    """Reading or writing a file failed."""
+
+    code = 900
+    kind = "io"
+
+
+class Cancelled(Error):  # noqa: N818
+    """The call was cancelled."""
+
+    code = 901
+    kind = "cancelled"
+
+
+class Internal(Error):  # noqa: N818
+    """The library is at fault."""
+
+    code = 999
+    kind = "internal"
+
+
+BY_KIND: dict[str, type[Error]] = {subclass.kind: subclass for subclass in Error.__subclasses__()}
+"""The class of each kind."""
+
+
+def _from_core(report: str, fields: str) -> Error:
+    """Make the exception of an error of the core, which gives itself as JSON."""
+    parsed = json.loads(fields)
+    return BY_KIND.get(parsed["kind"], Error)(report, parsed)

@@ -1,0 +1,108 @@
+"""What a build tells while it works: give `on_event` a function that takes one of these.
+
+>>> def on_event(event):
+...     if isinstance(event, StepStarted):
+...         print(f"{event.step}/{event.steps}: {event.instruction}")
+>>> on_event(StepStarted(step=1, steps=3, instruction="FROM scratch", line=1))
+1/3: FROM scratch
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from ._transient import Image
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """A step of a build begins."""
+
+    step: int
+    """Counted from 1."""
+    steps: int
+    """How many steps the build has."""
+    instruction: str
+    """The instruction, in its usual form."""
+    line: int
+    """The line of the Imagefile where it begins, counted from 1."""
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """A step of a build is done."""
+
+    step: int
+    """Counted from 1."""
+    elapsed: float
+    """How many seconds it took."""
+
+
+@dataclass(frozen=True)
+class BuilderStarted:
+    """The builder VM runs and takes commands."""
+
+    accelerator: str
+    """What runs its instructions: `kvm` or `tcg`."""
+    elapsed: float
+    """Seconds since the start of QEMU."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A command of the image wrote something."""
+
+    stream: str
+    """`stdout` or `stderr`."""
+    data: bytes
+    """The bytes, as they came."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Bytes were moved."""
+
+    task: str
+    """What is being done, for example `Copying rootfs.tar.xz`."""
+    done: int
+    """Bytes done so far."""
+    total: int | None
+    """Bytes in all, where that is known."""
+    finished: bool
+    """Whether this is the task's last progress."""
+
+
+@dataclass(frozen=True)
+class Warning:  # noqa: A001 - the name that it has in every language
+    """Something that a person should know, but that is no failure."""
+
+    message: str
+    """What, in one sentence."""
+    hint: str | None
+    """What can be done about it."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A detail of interest, for example an fstab entry that was skipped."""
+
+    message: str
+    """What, in one sentence."""
+
+
+@dataclass(frozen=True)
+class BuildFinished:
+    """The image is whole, and others can see it."""
+
+    image: Image
+    """The image."""
+    elapsed: float
+    """Seconds since the start of the build."""
+
+
+Event = Union[
+    StepStarted, StepFinished, BuilderStarted, Output, Progress, Warning, Note, BuildFinished
+]
+"""Any of them. Later releases may have more."""
