@@ -1,0 +1,44 @@
+"""What the builds of the tests are made from, and where they go."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import transient
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+TINY = """\
+FROM scratch
+DISK 64 MB MBR
+PARTITION 1 FORMAT ext4 MOUNT / FLAGS boot
+ADD rootfs.tar.gz /
+"""
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tiny system, a static busybox and little more, as a .tar.gz."""
+    archive = tmp_path_factory.mktemp("rootfs") / "rootfs.tar.gz"
+    subprocess.run([SCRIPTS / "busybox-rootfs.sh", archive], check=True)
+    return archive
+
+
+@pytest.fixture
+def build_dir(tmp_path: Path, rootfs: Path) -> Path:
+    """Return a folder with the tiny system, and an Imagefile that is no more than it."""
+    folder = tmp_path / "build_dir"
+    folder.mkdir()
+    shutil.copy(rootfs, folder)
+    (folder / "Imagefile").write_text(TINY)
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> transient.Store:
+    """Return a store of the test's own. What is known of this host (does KVM work?) is shared."""
+    return transient.Store(tmp_path / "backend", tmp_path / "vmstore")
