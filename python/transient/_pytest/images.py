@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -104,7 +103,7 @@ class ImageFactory:
         with locked(self._beside(name, "lock")):
             outcome = self._known(name) or self._make(name, request, options)
         if outcome.request != request:
-            message = f"this session has another image of the name {name!r}: {outcome.request}"
+            message = f"this session has another image of the name {name!r}, from {outcome.request.directory}"
             raise ValueError(message)
         if outcome.error:
             self._session.journal.failed(outcome.error, outcome.transcript)
@@ -132,8 +131,6 @@ class ImageFactory:
             self._build(name, request, options, transcript)
         except transient.Error as failure:
             error = failure
-        else:
-            self._session.journal.finished(name, str(transcript))
         outcome = Outcome(request, error, str(transcript))
         outcome.save(self._in_session(name, "outcome"))
         return outcome
@@ -141,15 +138,12 @@ class ImageFactory:
     def _build(self, name: str, request: Request, options: VmOptions, transcript: Transcript) -> None:
         file = self._file(name, request.imagefile)
         options.setdefault("accelerator", self._session.accelerator)
-        build = partial(
-            self.store.build,
-            request.directory,
-            name=name,
-            file=file,
-            local=False,
-            on_event=transcript,
-            **options,
-        )
+
+        def build() -> None:
+            directory = request.directory
+            self.store.build(directory, name=name, file=file, local=False, on_event=transcript, **options)
+            self._session.journal.finished(name, str(transcript))
+
         if self._session.kept:
             fingerprint = Fingerprint(file, request.directory, request.options)
             build_if_changed(self.store, name, fingerprint, self._beside(name, "stamp"), build)

@@ -73,7 +73,9 @@ def _update_with_file(digest: hashlib.blake2b, path: Path) -> None:
 
 
 def _below(source: Path) -> Iterator[Path]:
-    yield source
+    # A source that is missing is for the build to report.
+    if os.path.lexists(source):
+        yield source
     for folder, folders, files in os.walk(source):
         folders.sort()
         yield from (Path(folder, name) for name in sorted([*folders, *files]))
