@@ -68,6 +68,7 @@ pub(crate) fn find_appliance(py: Python<'_>) -> PyResult<Appliance> {
 /// Assembles an appliance into a folder.
 #[pyfunction]
 #[pyo3(signature = (output, *, kernel = None, modules = None))]
+#[expect(clippy::needless_pass_by_value, reason = "pyo3 hands over what it has converted")]
 pub(crate) fn build_appliance(
     py: Python<'_>,
     output: PathBuf,

@@ -50,7 +50,7 @@ pub(crate) fn build(
     store: transient_core::Store,
     options: BuildOptions,
     on_event: Option<&Bound<'_, PyAny>>,
-    cancel: transient_core::CancelToken,
+    cancel: &transient_core::CancelToken,
 ) -> PyResult<Image> {
     let (sender, mut events) = sync_channel(EVENTS_WAITING);
     let worker = std::thread::Builder::new()

@@ -12,7 +12,7 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 fn make(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let fields = serde_json::to_string(error).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     let make = py.import("transient.errors")?.getattr("_from_core")?;
-    Ok(PyErr::from_value(make.call1((error.report(), fields))?))
+    Ok(PyErr::from_value(make.call1((error.report(), error.report_colored(), fields))?))
 }
 
 /// Runs what may take long without holding up Python's other threads; errors become exceptions.

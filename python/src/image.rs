@@ -1,5 +1,6 @@
 //! Images, and sizes as people write them.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use pyo3::exceptions::PyTypeError;
@@ -8,7 +9,7 @@ use pyo3::prelude::*;
 use crate::error::exception;
 
 /// An image of a store.
-#[pyclass(frozen, eq, hash, get_all, module = "transient", skip_from_py_object)]
+#[pyclass(frozen, eq, hash, get_all, module = "transient")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Image {
     name: String,
@@ -19,9 +20,13 @@ pub(crate) struct Image {
 
 #[pymethods]
 impl Image {
+    fn __fspath__(&self) -> &OsStr {
+        self.path.as_os_str()
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let path = self.path.clone().into_pyobject(py)?.str()?.repr()?;
-        let name = self.name.clone().into_pyobject(py)?.repr()?;
+        let path = self.path.as_os_str().into_pyobject(py)?.repr()?;
+        let name = self.name.as_str().into_pyobject(py)?.repr()?;
         let size = transient_core::image::format_bytes(self.virtual_size);
         Ok(format!("<Image {name} at {path}, {size}>"))
     }

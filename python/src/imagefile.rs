@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use transient_core::imagefile::{Base, DiskLabel, Instruction, Partition, Transfer};
+use transient_core::imagefile::{Base, Instruction, Partition, Transfer};
 
 use crate::error::{detached, exception};
+use crate::name::origin;
+use crate::plan::{self, label};
 
 /// A checked Imagefile.
 #[pyclass(frozen, module = "transient")]
@@ -18,11 +20,11 @@ impl Imagefile {
     #[staticmethod]
     #[pyo3(signature = (text, path = PathBuf::from("Imagefile")))]
     fn parse(py: Python<'_>, text: Text, path: PathBuf) -> PyResult<Self> {
-        let bytes = match &text {
-            Text::Decoded(text) => text.as_bytes(),
+        let bytes = match text {
+            Text::Decoded(text) => text.into_bytes(),
             Text::Bytes(bytes) => bytes,
         };
-        transient_core::Imagefile::parse(path, bytes).map(Self).map_err(|error| exception(py, &error))
+        transient_core::Imagefile::parse(path, &bytes).map(Self).map_err(|error| exception(py, &error))
     }
 
     #[staticmethod]
@@ -44,9 +46,14 @@ impl Imagefile {
     fn instructions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let instructions = self.0.instructions().iter();
         let objects: Vec<_> = instructions
-            .map(|(instruction, span)| object(py, instruction, self.0.line(*span)))
+            .map(|(parsed, span)| instruction(py, parsed, self.0.line(*span)))
             .collect::<PyResult<_>>()?;
         PyTuple::new(py, objects)
+    }
+
+    #[getter]
+    fn plan<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plan::object(py, &transient_core::Plan::new(&self.0))
     }
 
     fn __repr__(&self) -> String {
@@ -60,29 +67,25 @@ enum Text {
     Bytes(Vec<u8>),
 }
 
-fn object<'py>(py: Python<'py>, instruction: &Instruction, line: usize) -> PyResult<Bound<'py, PyAny>> {
+/// Returns the Python object of an instruction.
+pub(crate) fn instruction<'py>(
+    py: Python<'py>,
+    parsed: &Instruction,
+    line: usize,
+) -> PyResult<Bound<'py, PyAny>> {
     let module = py.import("transient.instructions")?;
     let class = |name: &str| module.getattr(name);
-    let text = instruction.to_string();
-    match instruction {
+    let text = parsed.to_string();
+    match parsed {
         Instruction::From(Base::Scratch) => {
             let none = None::<String>;
             class("From")?.call1((line, text, &none, &none, &none))
         }
         Instruction::From(Base::Image(spec)) => {
-            let (protocol, source) = match &spec.source {
-                Some((protocol, source)) => (Some(protocol.name()), Some(source)),
-                None => (None, None),
-            };
+            let (protocol, source) = origin(spec);
             class("From")?.call1((line, text, spec.name.as_str(), protocol, source))
         }
-        Instruction::Disk(disk) => {
-            let label = match disk.label {
-                DiskLabel::Gpt => "GPT",
-                DiskLabel::Mbr => "MBR",
-            };
-            class("Disk")?.call1((line, text, disk.bytes(), label))
-        }
+        Instruction::Disk(disk) => class("Disk")?.call1((line, text, disk.bytes(), label(disk.label))),
         Instruction::Partition(partition) => partition_object(&class("Partition")?, partition, line, text),
         Instruction::Copy(transfer) => transfer_object(&class("Copy")?, transfer, line, text),
         Instruction::Add(transfer) => transfer_object(&class("Add")?, transfer, line, text),

@@ -7,10 +7,14 @@
 
 mod appliance;
 mod build;
+mod command;
 mod error;
 mod event;
 mod image;
 mod imagefile;
+mod logging;
+mod name;
+mod plan;
 mod store;
 
 use pyo3::prelude::*;
@@ -22,9 +26,13 @@ mod _transient {
     #[pymodule_export]
     use super::build::CancelToken;
     #[pymodule_export]
+    use super::command::run_command;
+    #[pymodule_export]
     use super::image::{Image, format_bytes, parse_bytes};
     #[pymodule_export]
     use super::imagefile::Imagefile;
+    #[pymodule_export]
+    use super::name::{decode_image_name, encode_image_name, parse_image_spec};
     #[pymodule_export]
     use super::store::Store;
     use super::*;
@@ -32,8 +40,6 @@ mod _transient {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        // Where a program has set up another receiver of records, that stays.
-        let _ = pyo3_log::try_init();
-        Ok(())
+        logging::install(module.py())
     }
 }

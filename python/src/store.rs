@@ -13,6 +13,7 @@ use transient_core::{Accelerator, BuildOptions, ImageName, Locations, Network, T
 use crate::build::{self, CancelToken};
 use crate::error::{detached, exception};
 use crate::image::{Image, Size};
+use crate::name::image_name;
 
 /// The images of a user, and the VMs that use them.
 #[pyclass(frozen, module = "transient")]
@@ -26,9 +27,14 @@ pub(crate) fn locations(
     vmstore: Option<PathBuf>,
 ) -> PyResult<Locations> {
     let mut locations = Locations::from_env_with(backend, vmstore).map_err(|error| exception(py, &error))?;
-    let module: PathBuf = py.import("transient")?.getattr("__file__")?.extract()?;
-    locations.appliances.insert(0, module.with_file_name("appliance"));
+    locations.appliances.insert(0, packaged_appliance(py)?);
     Ok(locations)
+}
+
+/// Returns the folder of the appliance that the package carries.
+pub(crate) fn packaged_appliance(py: Python<'_>) -> PyResult<PathBuf> {
+    let module: PathBuf = py.import("transient")?.getattr("__file__")?.extract()?;
+    Ok(module.with_file_name("appliance"))
 }
 
 #[pymethods]
@@ -45,6 +51,13 @@ impl Store {
         let mut locations = locations(py, backend, vmstore)?;
         locations.cache = cache.unwrap_or(locations.cache);
         locations.appliance = appliance.or(locations.appliance);
+        Ok(Self(transient_core::Store::new(locations)))
+    }
+
+    #[staticmethod]
+    fn below(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
+        let mut locations = Locations::below(folder);
+        locations.appliances.push(packaged_appliance(py)?);
         Ok(Self(transient_core::Store::new(locations)))
     }
 
@@ -73,7 +86,7 @@ impl Store {
         &self,
         py: Python<'_>,
         directory: PathBuf,
-        name: String,
+        name: &str,
         file: Option<PathBuf>,
         local: bool,
         memory: Option<Size>,
@@ -87,7 +100,7 @@ impl Store {
         on_event: Option<&Bound<'_, PyAny>>,
         cancel: Option<&CancelToken>,
     ) -> PyResult<Image> {
-        let mut options = BuildOptions::new(directory, image_name(py, &name)?);
+        let mut options = BuildOptions::new(directory, image_name(py, name)?);
         options.file = file;
         options.local = local;
         options.vm.memory = memory.map(|size| size.0);
@@ -100,7 +113,7 @@ impl Store {
         options.terminal = if terminal { Some(own_terminal(py)?) } else { None };
         // A token of this call's own where none is given; else the given one, which an interrupt cancels too.
         let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
-        build::build(py, self.0.clone(), options, on_event, cancel)
+        build::build(py, self.0.clone(), options, on_event, &cancel)
     }
 
     fn images(&self, py: Python<'_>) -> PyResult<Vec<Image>> {
@@ -130,10 +143,6 @@ impl Store {
     fn __repr__(&self) -> String {
         format!("Store(backend={:?}, vmstore={:?})", self.0.locations().backend, self.0.locations().vmstore)
     }
-}
-
-fn image_name(py: Python<'_>, name: &str) -> PyResult<ImageName> {
-    ImageName::new(name).map_err(|error| exception(py, &error))
 }
 
 fn warn(py: Python<'_>, warnings: &[String]) -> PyResult<()> {

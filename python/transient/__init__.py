@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import appliance, errors, events, instructions
+from . import appliance, errors, events, instructions, names, options, plan
 from ._transient import CancelToken, Image, Imagefile, Store, __version__, format_bytes, parse_bytes
 from .errors import Error
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ._transient import BuildOptions, StrPath
+    from .options import BuildOptions, StrPath
 
 __all__ = [
     "CancelToken",
@@ -33,7 +33,10 @@ __all__ = [
     "format_bytes",
     "images",
     "instructions",
+    "names",
+    "options",
     "parse_bytes",
+    "plan",
     "remove",
 ]
 

@@ -55,6 +55,8 @@ class Error(Exception):
     """The VMs that have a disk on the image."""
     diagnostics: tuple[Diagnostic, ...] = ()
     """The errors of an Imagefile, in the order of their places."""
+    colored: str = ""
+    """What `str()` has, with the colours of a terminal."""
 
     def __init__(self, report: str, fields: dict[str, Any] | None = None) -> None:
         """Make an error of its report; `fields` are those of the JSON form."""
@@ -82,171 +84,171 @@ class Error(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with all fields, as processes pass exceptions to each other."""
-        return type(self), (str(self), self._fields)
+        return type(self), (str(self), self._fields), {"colored": self.colored}
 
 
-class InvalidArgument(Error, ValueError):  # noqa: N818
+class InvalidArgument(Error, ValueError):
     """An option has a value that cannot be used."""
 
     code = 100
     kind = "invalid-argument"
 
 
-class InvalidImageName(Error, ValueError):  # noqa: N818
+class InvalidImageName(Error, ValueError):
     """A text is no image name or image spec."""
 
     code = 101
     kind = "invalid-image-name"
 
 
-class InvalidImagefile(Error, ValueError):  # noqa: N818
+class InvalidImagefile(Error, ValueError):
     """An Imagefile has errors; each is in `diagnostics`."""
 
     code = 110
     kind = "invalid-imagefile"
 
 
-class ImageNotFound(Error, LookupError):  # noqa: N818
+class ImageNotFound(Error, LookupError):
     """The backend has no image of that name."""
 
     code = 200
     kind = "image-not-found"
 
 
-class ImageInUse(Error):  # noqa: N818
+class ImageInUse(Error):
     """VMs have disks on the image; they are named in `vms`."""
 
     code = 201
     kind = "image-in-use"
 
 
-class InvalidImage(Error):  # noqa: N818
+class InvalidImage(Error):
     """A file is no valid disk image, or one that is refused because it points at other files."""
 
     code = 202
     kind = "invalid-image"
 
 
-class SourceFailed(Error):  # noqa: N818
+class SourceFailed(Error):
     """An image could not be brought in from its source."""
 
     code = 203
     kind = "source-failed"
 
 
-class MissingProgram(Error):  # noqa: N818
+class MissingProgram(Error):
     """A program that is needed is not installed."""
 
     code = 300
     kind = "missing-program"
 
 
-class ProgramFailed(Error):  # noqa: N818
+class ProgramFailed(Error):
     """A program that is needed could not be run, or failed."""
 
     code = 301
     kind = "program-failed"
 
 
-class HostDiskFull(Error, OSError):  # noqa: N818
+class HostDiskFull(Error, OSError):
     """The disk of the host is full."""
 
     code = 302
     kind = "host-disk-full"
 
 
-class ApplianceNotFound(Error):  # noqa: N818
+class ApplianceNotFound(Error):
     """No appliance was found, and none could be assembled."""
 
     code = 310
     kind = "appliance-not-found"
 
 
-class ApplianceInvalid(Error):  # noqa: N818
+class ApplianceInvalid(Error):
     """The appliance cannot be used, or could not be assembled."""
 
     code = 311
     kind = "appliance-invalid"
 
 
-class QemuFailed(Error):  # noqa: N818
+class QemuFailed(Error):
     """QEMU did not start, or ended before its time."""
 
     code = 400
     kind = "qemu-failed"
 
 
-class TimedOut(Error, TimeoutError):  # noqa: N818
+class TimedOut(Error, TimeoutError):
     """The builder VM did not answer in time."""
 
     code = 401
     kind = "timeout"
 
 
-class GuestPanic(Error):  # noqa: N818
+class GuestPanic(Error):
     """The guest's kernel panicked."""
 
     code = 402
     kind = "guest-panic"
 
 
-class GuestOutOfMemory(Error):  # noqa: N818
+class GuestOutOfMemory(Error):
     """The guest ran out of memory."""
 
     code = 403
     kind = "guest-out-of-memory"
 
 
-class KvmUnusable(Error):  # noqa: N818
+class KvmUnusable(Error):
     """KVM was asked for and does not work here."""
 
     code = 404
     kind = "kvm-unusable"
 
 
-class ConnectionLost(Error):  # noqa: N818
+class ConnectionLost(Error):
     """The connection to the builder VM broke, or made no sense."""
 
     code = 405
     kind = "connection-lost"
 
 
-class CommandFailed(Error):  # noqa: N818
+class CommandFailed(Error):
     """A command of the image ended with a non-zero status, see `exit_status`."""
 
     code = 500
     kind = "command-failed"
 
 
-class StepFailed(Error):  # noqa: N818
+class StepFailed(Error):
     """A step could not be carried out in the guest."""
 
     code = 501
     kind = "step-failed"
 
 
-class InvalidSource(Error, ValueError):  # noqa: N818
+class InvalidSource(Error, ValueError):
     """A source of COPY or ADD does not exist or cannot be read, or leaves the build directory."""
 
     code = 502
     kind = "invalid-source"
 
 
-class NotATerminal(Error):  # noqa: N818
+class NotATerminal(Error):
     """INSPECT needs a terminal, and there is none."""
 
     code = 503
     kind = "not-a-terminal"
 
 
-class ImageFull(Error):  # noqa: N818
+class ImageFull(Error):
     """The filesystem of the image is full."""
 
     code = 504
     kind = "image-full"
 
 
-class NoRootFilesystem(Error):  # noqa: N818
+class NoRootFilesystem(Error):
     """An existing image has no filesystem that looks like a root."""
 
     code = 505
@@ -260,14 +262,14 @@ class IoError(Error, OSError):
     kind = "io"
 
 
-class Cancelled(Error):  # noqa: N818
+class Cancelled(Error):
     """The call was cancelled."""
 
     code = 901
     kind = "cancelled"
 
 
-class Internal(Error):  # noqa: N818
+class Internal(Error):
     """The library is at fault."""
 
     code = 999
@@ -278,7 +280,9 @@ BY_KIND: dict[str, type[Error]] = {subclass.kind: subclass for subclass in Error
 """The class of each kind."""
 
 
-def _from_core(report: str, fields: str) -> Error:
+def _from_core(report: str, colored: str, fields: str) -> Error:
     """Make the exception of an error of the core, which gives itself as JSON."""
     parsed = json.loads(fields)
-    return BY_KIND.get(parsed["kind"], Error)(report, parsed)
+    error = BY_KIND.get(parsed["kind"], Error)(report, parsed)
+    error.colored = colored
+    return error

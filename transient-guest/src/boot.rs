@@ -32,6 +32,8 @@ pub(crate) fn boot() -> ExitCode {
 fn boot_and_serve() -> io::Result<()> {
     mount_pseudo_filesystems()?;
     load_boot_modules().map_err(|error| explain("cannot load the modules of the appliance", &error))?;
+    // It takes some tenths of a second, emulated, in which the host is talked with already.
+    std::thread::spawn(start_processors);
     fs::write("/proc/sys/kernel/modprobe", std::env::current_exe()?.as_os_str().as_bytes())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -89,6 +91,18 @@ fn load_module(path: &Path) -> io::Result<()> {
         // Loaded already, or for hardware that is not here: its absence shows soon enough.
         Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::NODEV) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Starts the processors that the host told the kernel to leave alone until the devices are set up.
+fn start_processors() {
+    for processor in fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten() {
+        let online = processor.path().join("online");
+        if fs::read(&online).is_ok_and(|state| state.starts_with(b"0"))
+            && let Err(error) = fs::write(&online, "1")
+        {
+            eprintln!("transient-guest: {} does not start: {error}", processor.path().display());
+        }
     }
 }
 

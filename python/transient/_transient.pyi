@@ -1,0 +1,319 @@
+"""The part of the package that is Rust."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, final
+
+from .events import Event
+from .instructions import Instruction
+from .names import ImageSpec
+from .options import Accelerator, Network, Size, StrPath
+from .plan import Plan
+
+__version__: str
+
+@final
+class Store:
+    """The images of a user, and the VMs that use them.
+
+    Making one touches nothing: folders are made when something is put into them. A store may be used by many
+    threads and processes at once.
+
+    >>> import tempfile, transient
+    >>> folder = tempfile.mkdtemp()
+    >>> store = transient.Store(backend=f"{folder}/backend", vmstore=f"{folder}/vmstore")
+    >>> store.images()
+    []
+    """
+
+    def __new__(
+        cls,
+        backend: StrPath | None = None,
+        vmstore: StrPath | None = None,
+        *,
+        cache: StrPath | None = None,
+        appliance: StrPath | None = None,
+    ) -> Store:
+        """Open a store.
+
+        Args:
+            backend: The folder of the images; else `TRANSIENT_BACKEND`, else the user's own.
+            vmstore: The folder of the VMs; else `TRANSIENT_VMSTORE`, else the user's own.
+            cache: What may be thrown away and made again; else `TRANSIENT_CACHE`, else the user's own.
+            appliance: What the builder VM boots; else `TRANSIENT_APPLIANCE`, else the one of this package.
+
+        Raises:
+            transient.errors.InvalidArgument: A folder is not named, and there is no `HOME` either.
+        """
+
+    @staticmethod
+    def below(folder: StrPath) -> Store:
+        """Return a store with everything below one folder, whatever the environment says."""
+
+    @property
+    def backend(self) -> Path:
+        """The folder of the images."""
+    @property
+    def vmstore(self) -> Path:
+        """The folder of the VMs."""
+    @property
+    def cache(self) -> Path:
+        """The folder of what may be made again."""
+
+    def build(
+        self,
+        directory: StrPath,
+        *,
+        name: str,
+        file: StrPath | None = None,
+        local: bool = False,
+        memory: Size | None = None,
+        cpus: int | None = None,
+        accelerator: Accelerator = "auto",
+        network: Network = "user",
+        qemu: StrPath | None = None,
+        qmp_timeout: float | None = None,
+        ssh_timeout: float | None = None,
+        terminal: bool = False,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Image:
+        """Build an image from an Imagefile.
+
+        The image is in the store when this returns. However a build ends otherwise (an exception, Ctrl-C, a
+        cancel, a kill), the store is as it was, and nothing is left running.
+
+        Other threads go on meanwhile. What `on_event` raises ends the build and comes out of it; so does
+        `KeyboardInterrupt`, on the main thread.
+
+        Args:
+            directory: The build directory: paths in the Imagefile are relative to it.
+            name: The name of the new image. One that is there is replaced, unless a VM uses it.
+            file: The Imagefile; else `Imagefile` in the build directory.
+            local: Put the image into the build directory, as `NAME.qcow2`, and not into the store.
+            memory: Of the builder VM, in bytes or as a text (`"1GiB"`); else 2 GiB, or what the host can spare.
+            cpus: Of the builder VM, 1 to 255; else all of the host, up to 4.
+            accelerator: What runs the builder VM's instructions.
+            network: The network of RUN.
+            qemu: The program, a name or a path; else `qemu-system-x86_64`.
+            qmp_timeout: Seconds that QEMU may take to answer; else 10.
+            ssh_timeout: Seconds that the builder VM may take to answer; else 90, and three times that without KVM.
+            terminal: Let INSPECT use the terminal of this process.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the build when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.InvalidImagefile: The Imagefile has errors; nothing was booted.
+            transient.errors.CommandFailed: A RUN failed.
+            transient.errors.ImageInUse: A VM has a disk on the image that would be replaced.
+            transient.errors.Cancelled: `cancel` was cancelled.
+            transient.Error: Whatever else can go wrong; each kind has a subclass.
+        """
+
+    def images(self) -> list[Image]:
+        """List the images, sorted by name. A file that is no valid image is a `UserWarning`."""
+
+    def image(self, name: str) -> Image | None:
+        """Return the image of this name, or `None`.
+
+        Raises:
+            transient.errors.InvalidImageName: No image can have such a name.
+            transient.errors.InvalidImage: The file of that name is no valid image.
+        """
+
+    def vms_using(self, name: str) -> list[str]:
+        """Return the names of the VMs that have a disk on the image."""
+
+    def remove(self, *names: str, force: bool = False) -> None:
+        """Remove images: all that are named, or none.
+
+        Args:
+            names: The images' names.
+            force: Also remove images that VMs have disks on, with a `UserWarning` for each.
+
+        Raises:
+            transient.errors.ImageNotFound: There is no such image.
+            transient.errors.ImageInUse: VMs, named in `vms`, have a disk on it.
+        """
+
+@final
+class Image:
+    """An image of a store: a standalone qcow2 file. Never write to it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+    @property
+    def path(self) -> Path:
+        """Its file."""
+    @property
+    def virtual_size(self) -> int:
+        """The size of its disk, in bytes."""
+    @property
+    def real_size(self) -> int:
+        """What the file occupies, in bytes."""
+    def __fspath__(self) -> str:
+        """Return the path of its file, for `open` and the like."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Imagefile:
+    """A checked Imagefile.
+
+    >>> import transient
+    >>> imagefile = transient.Imagefile.parse('FROM debian/12\\nRUN apt-get update\\n')
+    >>> for instruction in imagefile.instructions:
+    ...     match instruction:
+    ...         case transient.instructions.From(name=name):
+    ...             print("from", name)
+    ...         case transient.instructions.Run(line=line, command=command):
+    ...             print(line, command)
+    from debian/12
+    2 apt-get update
+    """
+
+    @staticmethod
+    def parse(text: str | bytes, path: StrPath = "Imagefile") -> Imagefile:
+        """Check a text.
+
+        Args:
+            text: The Imagefile; bytes are UTF-8.
+            path: What errors call it; nothing is read there.
+
+        Raises:
+            transient.errors.InvalidImagefile: It has errors, all of which are in `diagnostics`.
+        """
+    @staticmethod
+    def load(path: StrPath) -> Imagefile:
+        """Read and check a file.
+
+        Raises:
+            transient.errors.InvalidImagefile: It has errors, all of which are in `diagnostics`.
+            transient.errors.IoError: It cannot be read.
+        """
+    @property
+    def path(self) -> Path:
+        """The file, as it was named."""
+    @property
+    def text(self) -> str:
+        """The text, without a byte-order mark."""
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """The instructions, in their order."""
+    @property
+    def plan(self) -> Plan:
+        """What a build of it will do."""
+
+@final
+class CancelToken:
+    """Ends the builds that it was given to, from any thread."""
+
+    def __new__(cls) -> CancelToken:
+        """Return a token that nobody has cancelled."""
+    def cancel(self) -> None:
+        """End the builds that hold this token; they clean up, then raise `transient.errors.Cancelled`."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+
+@final
+class Appliance:
+    """What the builder VM boots, on disk: a kernel, and an initramfs with the filesystem tools."""
+
+    @staticmethod
+    def open(folder: StrPath) -> Appliance:
+        """Read the description of the appliance in a folder.
+
+        Raises:
+            transient.errors.ApplianceNotFound: The folder has none.
+            transient.errors.ApplianceInvalid: It is broken.
+        """
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+    @property
+    def kernel(self) -> Path:
+        """The kernel file."""
+    @property
+    def initramfs(self) -> Path:
+        """The initramfs file."""
+    @property
+    def key(self) -> str:
+        """The hash of everything that went into it."""
+    @property
+    def guest(self) -> str:
+        """The hash of the program that runs in the VM."""
+    @property
+    def kernel_release(self) -> str:
+        """The kernel's release, as `uname -r` prints it."""
+    @property
+    def boot(self) -> Literal["pvh", "linux"]:
+        """How QEMU can start the kernel: as an ELF file, the fastest, or a bzImage."""
+    @property
+    def is_current(self) -> bool:
+        """Whether it fits this release of the library."""
+    @property
+    def absent(self) -> list[str]:
+        """Tools that it lacks, so that their filesystems cannot be made."""
+    @property
+    def files(self) -> list[tuple[Path, int, Path | None]]:
+        """The files of the initramfs: path, size in bytes, and where each was copied from, if it was."""
+
+def find_appliance() -> Appliance:
+    """Return the appliance that builds use.
+
+    Raises:
+        transient.errors.ApplianceNotFound: There is none, and none can be assembled.
+        transient.errors.ApplianceInvalid: The one that `TRANSIENT_APPLIANCE` names cannot be used.
+    """
+
+def build_appliance(
+    output: StrPath, *, kernel: StrPath | None = None, modules: StrPath | None = None
+) -> Appliance:
+    """Assemble an appliance from a kernel, its modules, and the filesystem tools of this host.
+
+    Args:
+        output: The folder that it goes to; an appliance that is there is replaced.
+        kernel: The kernel; else the newest of the host that can be read.
+        modules: The folder of its modules (`.../lib/modules/RELEASE`); else the host's for this kernel.
+
+    Raises:
+        transient.errors.ApplianceInvalid: An input is missing or cannot be used.
+        transient.errors.MissingProgram: The host lacks a tool that the appliance must have.
+    """
+
+def encode_image_name(name: str) -> str:
+    """Return the name of the file in which a store keeps the image of this name.
+
+    Raises:
+        transient.errors.InvalidImageName: No image can have such a name.
+    """
+
+def decode_image_name(file_name: StrPath) -> str | None:
+    """Return the name of the image that is kept in a file of this name; `None` when that is no image."""
+
+def parse_image_spec(text: str) -> ImageSpec:
+    """Read an image spec, as it follows `FROM`: `NAME`, or `NAME,PROTOCOL=SOURCE`.
+
+    Raises:
+        transient.errors.InvalidImageName: It is none; `hints` has what is known instead.
+    """
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that a text such as `512MiB` or `4G` means, in binary units.
+
+    Raises:
+        transient.errors.InvalidArgument: It means no size.
+
+    >>> parse_bytes("4G") == parse_bytes("4096 MiB") == 4 << 30
+    True
+    """
+
+def format_bytes(size: int) -> str:
+    """Return a size for people.
+
+    >>> format_bytes(1536 << 20)
+    '1.50 GiB'
+    """

@@ -1,0 +1,85 @@
+"""Examples in docstrings, stubs and `docs/` are run; the stubs describe the module that is there."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import transient
+
+from conftest import TINY
+
+PROJECT = Path(__file__).parents[2]
+PACKAGE = Path(transient.__file__).parent
+MODULES = ["appliance", "errors", "events", "instructions", "names", "options", "plan"]
+
+
+@pytest.mark.parametrize("name", ["", *(f".{module}" for module in MODULES)])
+def test_docstrings(name: str) -> None:
+    module = importlib.import_module(f"transient{name}")
+    assert module.__doc__
+    failed, _ = doctest.testmod(module)
+    assert failed == 0
+
+
+def test_examples_of_the_stubs() -> None:
+    """The docstrings of what is Rust stand in its stub."""
+    stub = ast.parse((PACKAGE / "_transient.pyi").read_text())
+    documented = (node for node in ast.walk(stub) if isinstance(node, (ast.ClassDef, ast.FunctionDef)))
+    runner = doctest.DocTestRunner()
+    for node in documented:
+        names = {"transient": transient, **vars(transient)}
+        docstring = ast.get_docstring(node) or ""
+        runner.run(doctest.DocTestParser().get_doctest(docstring, names, node.name, None, 0))
+    assert runner.tries >= 5
+    assert runner.failures == 0
+
+
+def test_stubs_match_the_module() -> None:
+    command = [sys.executable, "-m", "mypy.stubtest", "transient", "--concise"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Path:
+    """Return the folder of somebody who tries the examples."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name, last in (("build_dir", "RUN echo hello"), ("broken_dir", "RUN exit 3")):
+        (folder / name).mkdir()
+        shutil.copy(rootfs, folder / name / "rootfs.tar.gz")
+        (folder / name / "Imagefile").write_text(f"{TINY}{last}\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("number", "printed"),
+    [
+        (0, "64.00 MiB"),
+        (1, ""),
+        (2, "5/5 RUN echo hello\nhello\n"),
+        (3, "line 5: RUN exit 3 ended with 3\n"),
+        (4, ""),
+        (5, "5 echo hello\n1 1048576 linux\n"),
+        (6, ""),
+    ],
+)
+def test_the_guide(reader: Path, number: int, printed: str) -> None:
+    """Each example of `docs/python.md` is a program of its own."""
+    guide = (PROJECT / "docs/python.md").read_text()
+    examples = re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    assert len(examples) == 7
+    environment = {**os.environ, "XDG_DATA_HOME": str(reader / "data")}
+    program = [sys.executable, "-c", examples[number]]
+    done = subprocess.run(program, cwd=reader, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout

@@ -1,0 +1,59 @@
+"""`docs/faces.md` names everything that the module offers, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+import re
+import typing
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import pytest
+
+import transient
+
+PAGE = (Path(__file__).parents[2] / "docs/faces.md").read_text()
+HEADER = (Path(__file__).parents[2] / "include/transient.h").read_text()
+CELLS = [row.split("|")[3] for row in PAGE.splitlines() if row.startswith("| ") and "---" not in row]
+NAMES = sorted({name for cell in CELLS for name in re.findall(r"`([\w.]+(?:\(\w+\))?)`", cell)} - {"UserWarning"})
+LOGGERS = {"transient", "transient_core"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LOGGERS])
+def test_what_the_page_names_is_there(name: str) -> None:
+    path, _, argument = name.removesuffix(")").partition("(")
+    owner, _, field = path.rpartition(".")
+    holder = operator.attrgetter(owner)(transient) if owner else transient
+    if is_dataclass(holder):
+        assert field in typing.get_type_hints(holder, vars(transient)) or field in holder.__annotations__
+        return
+    found = getattr(holder, field)
+    if argument:
+        assert argument in inspect.signature(found).parameters
+
+
+def offered() -> set[str]:
+    """Return what users can name, as the page has it."""
+    names = {name for name in transient.__all__ if not inspect.ismodule(getattr(transient, name))}
+    for module in (transient.appliance, transient.names):
+        names |= {f"{module.__name__}.{name}" for name in module.__all__}
+    for module in (transient.events, transient.plan):
+        classes = inspect.getmembers(module, inspect.isclass)
+        names |= {f"{module.__name__}.{name}" for name, found in classes if found.__module__ == module.__name__}
+    names |= {f"Store.{name}" for name in dir(transient.Store) if not name.startswith("_")}
+    arguments = set(inspect.signature(transient.Store.build).parameters) - {"self"}
+    names |= {f"Store.build({name})" for name in arguments}
+    return {name.removeprefix("transient.") for name in names}
+
+
+def test_what_the_module_offers_is_named() -> None:
+    missing = {name for name in offered() if not re.search(rf"`{re.escape(name)}(?=[`.(])", PAGE)}
+    assert not missing
+
+
+def test_statuses_are_the_same_in_c() -> None:
+    in_c = dict(re.findall(r"TRANSIENT_STATUS_(\w+) = (\d+)", HEADER))
+    del in_c["OK"]
+    here = {kind.upper().replace("-", "_"): error.code for kind, error in transient.errors.BY_KIND.items()}
+    assert here == {name: int(number) for name, number in in_c.items()}
