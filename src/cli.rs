@@ -1,5 +1,6 @@
 //! What may be typed: every subcommand and flag, defined once for parsing, help, completions and man pages.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -246,8 +247,8 @@ pub(crate) fn command() -> clap::Command {
 }
 
 /// Parses the arguments. Help and usage errors are printed here; what is left is the exit status.
-pub(crate) fn parse() -> Result<Cli, Status> {
-    Cli::try_parse().map_err(|error| {
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Status> {
+    Cli::try_parse_from(arguments).map_err(|error| {
         // A terminal or pipe that is gone changes nothing.
         let _ = match error.kind() {
             ErrorKind::UnknownArgument => write!(std::io::stderr(), "{}", unrecognized(&error)),

@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::panic;
-use std::process::ExitCode;
 
 use transient_core::{Error, ErrorKind};
 
@@ -24,13 +23,13 @@ pub(crate) enum Status {
 /// The number of SIGPIPE: whoever reads our output is gone.
 const SIGPIPE: u8 = 13;
 
-impl From<Status> for ExitCode {
+impl From<Status> for u8 {
     fn from(status: Status) -> Self {
         match status {
-            Status::Success => Self::SUCCESS,
-            Status::Failure => Self::from(1),
-            Status::Usage => Self::from(2),
-            Status::Signal(number) => Self::from(128 + number),
+            Status::Success => 0,
+            Status::Failure => 1,
+            Status::Usage => 2,
+            Status::Signal(number) => 128 + number,
         }
     }
 }
@@ -132,7 +131,7 @@ pub(crate) fn install_panic_hook() {
 }
 
 /// Runs the program; a panic, which the hook has printed, is a failure like others.
-pub(crate) fn guard(program: impl FnOnce() -> Status + panic::UnwindSafe) -> ExitCode {
+pub(crate) fn guard(program: impl FnOnce() -> Status + panic::UnwindSafe) -> u8 {
     panic::catch_unwind(program).unwrap_or(Status::Failure).into()
 }
 
@@ -149,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_status_1() {
-        assert_eq!(guard(|| Status::Usage), ExitCode::from(2));
-        assert_eq!(guard(|| panic!("on purpose")), ExitCode::from(1));
+        assert_eq!(guard(|| Status::Usage), 2);
+        assert_eq!(guard(|| panic!("on purpose")), 1);
     }
 }

@@ -15,13 +15,14 @@ pub(crate) fn install(verbosity: u8) {
         3 => "warn,transient_core=debug,transient=debug",
         _ => "debug",
     };
-    tracing_subscriber::fmt()
+    // Where the process has a subscriber already, that stays.
+    let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .without_time()
         .with_target(false)
         .with_ansi(io::stderr().is_terminal() && render::colors())
         .with_writer(|| BesideBars)
-        .init();
+        .try_init();
 }
 
 /// Stderr, with progress bars out of the way while a line is written.

@@ -1,5 +1,7 @@
 //! `transient appliance show`
 
+use std::path::PathBuf;
+
 use transient_core::Locations;
 use transient_core::appliance::{self, Appliance, BootProtocol};
 use transient_core::image::format_bytes;
@@ -8,8 +10,9 @@ use crate::cli::{ApplianceShow, Format};
 use crate::failure::Failure;
 use crate::output;
 
-pub(super) fn run(args: &ApplianceShow) -> Result<(), Failure> {
-    let appliance = appliance::find(&Locations::from_env()?)?;
+pub(super) fn run(args: &ApplianceShow, appliances: Vec<PathBuf>) -> Result<(), Failure> {
+    let locations = super::with_appliances(Locations::from_env()?, appliances);
+    let appliance = appliance::find(&locations)?;
     match args.format {
         Format::Table => output::text(&(summary(&appliance) + &files(&appliance))),
         Format::Json => output::json(&serde_json::json!({

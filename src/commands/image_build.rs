@@ -2,14 +2,15 @@
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
-use transient_core::{Accelerator, BuildOptions, ImageName, Terminal, VmOptions, build};
+use transient_core::{Accelerator, BuildOptions, ImageName, Store, Terminal, VmOptions, build};
 
 use crate::cli::{self, ImageBuild, Progress, VmArgs};
 use crate::failure::Failure;
 use crate::{interrupt, render};
 
-pub(super) fn run(args: ImageBuild) -> Result<(), Failure> {
+pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Failure> {
     let mut options = BuildOptions::new(args.build_dir, ImageName::new(args.name)?);
     options.file = args.file;
     options.local = args.local;
@@ -17,7 +18,8 @@ pub(super) fn run(args: ImageBuild) -> Result<(), Failure> {
     // With JSON on stdout, a shell's output would be none.
     options.terminal = if args.progress == Progress::Json { None } else { terminal() };
 
-    let store = super::store(args.backend, Some(args.vmstore))?;
+    let locations = super::locations(args.backend, Some(args.vmstore))?;
+    let store = Store::new(super::with_appliances(locations, appliances));
     let cancel = interrupt::token().map_err(|error| Failure::Write("a signal handler".to_owned(), error))?;
     let mut renderer = render::renderer(args.progress);
     let mut broken = None;

@@ -8,6 +8,8 @@ mod image_ls;
 mod image_rm;
 mod man;
 
+use std::path::PathBuf;
+
 use transient_core::{ImageName, Locations, Store};
 
 use crate::cli::{ApplianceCommand, BackendArgs, Cli, Command, Format, ImageCommand, Progress, VmStoreArgs};
@@ -15,15 +17,15 @@ use crate::failure::{Failure, Status};
 use crate::logging;
 
 /// Runs what was asked for, and prints the error if there is one.
-pub(crate) fn run(cli: Cli) -> Status {
+pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
     logging::install(cli.verbose);
     let json = wants_json(&cli.command);
     let result = match cli.command {
-        Command::Image(ImageCommand::Build(args)) => image_build::run(*args),
+        Command::Image(ImageCommand::Build(args)) => image_build::run(*args, appliances),
         Command::Image(ImageCommand::Ls(args)) => image_ls::run(args),
         Command::Image(ImageCommand::Rm(args)) => image_rm::run(args),
         Command::Appliance(ApplianceCommand::Build(args)) => appliance_build::run(args),
-        Command::Appliance(ApplianceCommand::Show(args)) => appliance_show::run(&args),
+        Command::Appliance(ApplianceCommand::Show(args)) => appliance_show::run(&args, appliances),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     };
@@ -47,9 +49,18 @@ fn wants_json(command: &Command) -> bool {
 
 /// Returns the store that the flags and the environment name.
 fn store(backend: BackendArgs, vmstore: Option<VmStoreArgs>) -> Result<Store, Failure> {
+    Ok(Store::new(locations(backend, vmstore)?))
+}
+
+fn locations(backend: BackendArgs, vmstore: Option<VmStoreArgs>) -> Result<Locations, Failure> {
     let vmstore = vmstore.and_then(|args| args.vmstore);
-    let locations = Locations::from_env_with(backend.image_backend, vmstore)?;
-    Ok(Store::new(locations))
+    Ok(Locations::from_env_with(backend.image_backend, vmstore)?)
+}
+
+/// Adds folders that may hold an appliance, in front of the others.
+fn with_appliances(mut locations: Locations, appliances: Vec<PathBuf>) -> Locations {
+    locations.appliances.splice(..0, appliances);
+    locations
 }
 
 fn names(names: Vec<String>) -> Result<Vec<ImageName>, Failure> {
