@@ -10,7 +10,7 @@ use super::archive::Archive;
 use super::kernel::Kernel;
 use super::modules::Selection;
 use super::tools::{Copied, Found, TOOLS};
-use super::{Description, GUEST, IncludedFile};
+use super::{Description, GUEST, GUEST_SOURCES, IncludedFile};
 use crate::{Error, ErrorKind};
 
 /// Counts up whenever the same inputs give another appliance.
@@ -47,11 +47,6 @@ pub(super) struct Assembled {
     pub(super) kernel: Vec<u8>,
     pub(super) initramfs: Vec<u8>,
     pub(super) description: Description,
-}
-
-/// Returns the hash of the guest program that this library carries.
-pub(super) fn guest_hash() -> String {
-    blake3::hash(GUEST).to_hex().to_string()
 }
 
 /// The initramfs while it is filled.
@@ -97,7 +92,7 @@ pub(super) fn assemble(kernel: Kernel, modules: Selection, tools: Found) -> Resu
     }
     let description = Description {
         key: key.finalize().to_hex().to_string(),
-        guest: guest_hash(),
+        guest: GUEST_SOURCES.to_owned(),
         kernel_release: kernel.release,
         boot: kernel.boot,
         absent,

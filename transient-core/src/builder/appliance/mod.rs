@@ -18,6 +18,9 @@ use crate::{Error, ErrorKind, Locations};
 
 /// The program that becomes `/init`, built by `build.rs`.
 static GUEST: &[u8] = include_bytes!(env!("TRANSIENT_GUEST"));
+/// The hash of its sources. Of the program itself it would depend on the compiler, and packages that carry an
+/// appliance are built from source too.
+const GUEST_SOURCES: &str = env!("TRANSIENT_GUEST_SOURCES");
 
 /// An appliance on disk: a folder with `kernel`, `initramfs` and `appliance.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Appliance {
 pub struct Description {
     /// The hash of everything that went into it.
     pub key: String,
-    /// The hash of the guest program, which must be the one that the library carries.
+    /// The hash of the guest program's sources, which must be those that the library was built with.
     pub guest: String,
     /// The kernel's release, as `uname -r` prints it.
     pub kernel_release: String,
@@ -126,7 +129,7 @@ impl Appliance {
 
     /// Tells whether the guest program in it is the one that this library speaks with.
     pub fn is_current(&self) -> bool {
-        self.description.guest == assemble::guest_hash()
+        self.description.guest == GUEST_SOURCES
     }
 }
 
