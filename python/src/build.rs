@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use transient_core::{BuildOptions, Error, Event};
+use transient_core::{BuildOptions, Event};
 
 use crate::error::exception;
 use crate::event;
-use crate::image::Image;
+use crate::image;
 
 /// How long a Ctrl-C may go unseen.
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
@@ -45,13 +45,13 @@ impl CancelToken {
 /// Builds on a thread of its own, while this one tells Python of events and looks for signals.
 ///
 /// What `on_event` or a signal's handler raises ends the build and comes out of it, when all is cleaned up.
-pub(crate) fn build(
-    py: Python<'_>,
+pub(crate) fn build<'py>(
+    py: Python<'py>,
     store: transient_core::Store,
     options: BuildOptions,
     on_event: Option<&Bound<'_, PyAny>>,
     cancel: &transient_core::CancelToken,
-) -> PyResult<Image> {
+) -> PyResult<Bound<'py, PyAny>> {
     let (sender, mut events) = sync_channel(EVENTS_WAITING);
     let worker = std::thread::Builder::new()
         .name("transient".to_owned())
@@ -80,7 +80,8 @@ pub(crate) fn build(
     let result = py.detach(|| worker.join());
     match (raised, result) {
         (Some(raised), _) => Err(raised),
-        (None, Ok(result)) => outcome(py, result),
+        (None, Ok(Ok(built))) => image::object(py, &built),
+        (None, Ok(Err(error))) => Err(exception(py, &error)),
         (None, Err(_)) => Err(PyRuntimeError::new_err("the build stopped by a fault of the library")),
     }
 }
@@ -96,8 +97,4 @@ fn tell(py: Python<'_>, on_event: Option<&Bound<'_, PyAny>>, event: Event) -> Py
         on_event.call1((event,))?;
     }
     Ok(())
-}
-
-fn outcome(py: Python<'_>, result: Result<transient_core::Image, Error>) -> PyResult<Image> {
-    result.map(Image::from).map_err(|error| exception(py, &error))
 }

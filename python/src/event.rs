@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use transient_core::{Event, Stream};
 
-use crate::image::Image;
+use crate::image;
 
 /// Returns the Python object of an event; `None` is one that has none.
 pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -33,7 +33,7 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         Event::Warning { message, hint } => class("Warning")?.call1((message, hint))?,
         Event::Note { message } => class("Note")?.call1((message,))?,
         Event::BuildFinished { image, elapsed } => {
-            class("BuildFinished")?.call1((Image::from(image), elapsed.as_secs_f64()))?
+            class("BuildFinished")?.call1((image::object(py, &image)?, elapsed.as_secs_f64()))?
         }
         _ => return Ok(None),
     }))

@@ -1,48 +1,21 @@
-//! Images, and sizes as people write them.
-
-use std::ffi::OsStr;
-use std::path::PathBuf;
+//! Images, as the objects of `transient.image`, and sizes as people write them.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use transient_core::Image;
 
 use crate::error::exception;
 
-/// An image of a store.
-#[pyclass(frozen, eq, hash, get_all, module = "transient")]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Image {
-    name: String,
-    path: PathBuf,
-    virtual_size: u64,
-    real_size: u64,
-}
-
-#[pymethods]
-impl Image {
-    fn __fspath__(&self) -> &OsStr {
-        self.path.as_os_str()
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let path = self.path.as_os_str().into_pyobject(py)?.repr()?;
-        let name = self.name.as_str().into_pyobject(py)?.repr()?;
-        let size = transient_core::image::format_bytes(self.virtual_size);
-        Ok(format!("<Image {name} at {path}, {size}>"))
-    }
-}
-
-impl From<transient_core::Image> for Image {
-    fn from(image: transient_core::Image) -> Self {
-        let transient_core::Image { name, path, virtual_size, real_size, .. } = image;
-        Self { name, path, virtual_size, real_size }
-    }
+/// Returns the Python object of an image.
+pub(crate) fn object<'py>(py: Python<'py>, image: &Image) -> PyResult<Bound<'py, PyAny>> {
+    let class = py.import("transient.image")?.getattr("Image")?;
+    class.call1((&image.name, &image.path, image.virtual_size, image.real_size))
 }
 
 /// Returns a size for people, in binary units with two decimals.
 #[pyfunction]
-pub(crate) fn format_bytes(bytes: u64) -> String {
-    transient_core::image::format_bytes(bytes)
+pub(crate) fn format_bytes(size: u64) -> String {
+    transient_core::image::format_bytes(size)
 }
 
 /// Reads a size: bytes, or a whole number with a unit.

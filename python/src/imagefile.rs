@@ -18,7 +18,7 @@ pub(crate) struct Imagefile(transient_core::Imagefile);
 #[pymethods]
 impl Imagefile {
     #[staticmethod]
-    #[pyo3(signature = (text, path = PathBuf::from("Imagefile")))]
+    #[pyo3(signature = (text, path = PathBuf::from("Imagefile")), text_signature = "(text, path='Imagefile')")]
     fn parse(py: Python<'_>, text: Text, path: PathBuf) -> PyResult<Self> {
         let bytes = match text {
             Text::Decoded(text) => text.into_bytes(),

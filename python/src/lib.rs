@@ -28,7 +28,7 @@ mod _transient {
     #[pymodule_export]
     use super::command::run_command;
     #[pymodule_export]
-    use super::image::{Image, format_bytes, parse_bytes};
+    use super::image::{format_bytes, parse_bytes};
     #[pymodule_export]
     use super::imagefile::Imagefile;
     #[pymodule_export]

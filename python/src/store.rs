@@ -12,7 +12,7 @@ use transient_core::{Accelerator, BuildOptions, ImageName, Locations, Network, T
 
 use crate::build::{self, CancelToken};
 use crate::error::{detached, exception};
-use crate::image::{Image, Size};
+use crate::image::{self, Size};
 use crate::name::image_name;
 
 /// The images of a user, and the VMs that use them.
@@ -82,9 +82,9 @@ impl Store {
         cancel = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
-    fn build(
+    fn build<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         directory: PathBuf,
         name: &str,
         file: Option<PathBuf>,
@@ -99,7 +99,7 @@ impl Store {
         terminal: bool,
         on_event: Option<&Bound<'_, PyAny>>,
         cancel: Option<&CancelToken>,
-    ) -> PyResult<Image> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let mut options = BuildOptions::new(directory, image_name(py, name)?);
         options.file = file;
         options.local = local;
@@ -116,15 +116,15 @@ impl Store {
         build::build(py, self.0.clone(), options, on_event, &cancel)
     }
 
-    fn images(&self, py: Python<'_>) -> PyResult<Vec<Image>> {
+    fn images<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let listing = detached(py, || self.0.images())?;
         warn(py, &listing.warnings)?;
-        Ok(listing.images.into_iter().map(Image::from).collect())
+        listing.images.iter().map(|image| image::object(py, image)).collect()
     }
 
-    fn image(&self, py: Python<'_>, name: &str) -> PyResult<Option<Image>> {
+    fn image<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let name = image_name(py, name)?;
-        Ok(detached(py, || self.0.image(&name))?.map(Image::from))
+        detached(py, || self.0.image(&name))?.map(|image| image::object(py, &image)).transpose()
     }
 
     fn vms_using(&self, py: Python<'_>, name: &str) -> PyResult<Vec<String>> {

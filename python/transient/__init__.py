@@ -1,7 +1,7 @@
-"""Builds, lists and removes virtual machine disk images.
+r"""Builds, lists and removes virtual machine disk images.
 
 >>> import transient
->>> imagefile = transient.Imagefile.parse("FROM scratch\\nDISK 1 GB GPT\\nPARTITION 1 FORMAT ext4 MOUNT /\\n")
+>>> imagefile = transient.Imagefile.parse("FROM scratch\nDISK 1 GB GPT\nPARTITION 1 FORMAT ext4 MOUNT /\n")
 >>> imagefile.instructions[1]
 Disk(line=2, text='DISK 1 GB GPT', size=1073741824, label='GPT')
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import appliance, errors, events, instructions, names, options, plan
-from ._transient import CancelToken, Image, Imagefile, Store, __version__, format_bytes, parse_bytes
+from ._transient import CancelToken, Imagefile, Store, __version__, format_bytes, parse_bytes
 from .errors import Error
+from .image import Image
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -1,14 +1,31 @@
 """The part of the package that is Rust."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
 from .events import Event
+from .image import Image
 from .instructions import Instruction
 from .names import ImageSpec
 from .options import Accelerator, Network, Size, StrPath
 from .plan import Plan
+
+__all__ = [
+    "Appliance",
+    "CancelToken",
+    "Imagefile",
+    "Store",
+    "__version__",
+    "build_appliance",
+    "decode_image_name",
+    "encode_image_name",
+    "find_appliance",
+    "format_bytes",
+    "parse_bytes",
+    "parse_image_spec",
+    "run_command",
+]
 
 __version__: str
 
@@ -91,13 +108,13 @@ class Store:
             name: The name of the new image. One that is there is replaced, unless a VM uses it.
             file: The Imagefile; else `Imagefile` in the build directory.
             local: Put the image into the build directory, as `NAME.qcow2`, and not into the store.
-            memory: Of the builder VM, in bytes or as a text (`"1GiB"`); else 2 GiB, or what the host can spare.
+            memory: Of the builder VM, in bytes or as a text; else 2 GiB, or what the host can spare.
             cpus: Of the builder VM, 1 to 255; else all of the host, up to 4.
             accelerator: What runs the builder VM's instructions.
             network: The network of RUN.
             qemu: The program, a name or a path; else `qemu-system-x86_64`.
             qmp_timeout: Seconds that QEMU may take to answer; else 10.
-            ssh_timeout: Seconds that the builder VM may take to answer; else 90, and three times that without KVM.
+            ssh_timeout: Seconds that the builder VM may take to answer; else 90, and 270 without KVM.
             terminal: Let INSPECT use the terminal of this process.
             on_event: Is called with each event, on the calling thread.
             cancel: Ends the build when it is cancelled, from any thread. An interrupt cancels it too.
@@ -137,28 +154,6 @@ class Store:
         """
 
 @final
-class Image:
-    """An image of a store: a standalone qcow2 file. Never write to it."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the store."""
-    @property
-    def path(self) -> Path:
-        """Its file."""
-    @property
-    def virtual_size(self) -> int:
-        """The size of its disk, in bytes."""
-    @property
-    def real_size(self) -> int:
-        """What the file occupies, in bytes."""
-    def __fspath__(self) -> str:
-        """Return the path of its file, for `open` and the like."""
-    def __eq__(self, other: object, /) -> bool: ...
-    def __ne__(self, other: object, /) -> bool: ...
-    def __hash__(self) -> int: ...
-
-@final
 class Imagefile:
     """A checked Imagefile.
 
@@ -191,6 +186,7 @@ class Imagefile:
 
         Raises:
             transient.errors.InvalidImagefile: It has errors, all of which are in `diagnostics`.
+            transient.errors.InvalidArgument: There is no such file.
             transient.errors.IoError: It cannot be read.
         """
     @property
@@ -317,3 +313,6 @@ def format_bytes(size: int) -> str:
     >>> format_bytes(1536 << 20)
     '1.50 GiB'
     """
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit status; only for the main function of a process."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
-    from ._transient import Image
+    from .image import Image
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,5 @@ class BuildFinished:
     """Seconds since the start of the build."""
 
 
-Event = Union[
-    StepStarted, StepFinished, BuilderStarted, Output, Progress, Warning, Note, BuildFinished
-]
+Event = Union[StepStarted, StepFinished, BuilderStarted, Output, Progress, Warning, Note, BuildFinished]
 """Any of them. Later releases may have more."""

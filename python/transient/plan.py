@@ -53,10 +53,10 @@ class DiskLayout:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build will do, in order.
+    r"""What a build will do, in order.
 
     >>> import transient
-    >>> text = "FROM scratch\\nDISK 1 GB MBR\\nPARTITION 1 FORMAT ext4 MOUNT / FLAGS boot\\nRUN true\\n"
+    >>> text = "FROM scratch\nDISK 1 GB MBR\nPARTITION 1 FORMAT ext4 MOUNT / FLAGS boot\nRUN true\n"
     >>> plan = transient.Imagefile.parse(text).plan
     >>> plan.disk.partitions
     (PlacedPartition(number=1, start=1048576, size=None, boot=True, kind='linux'),)

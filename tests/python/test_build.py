@@ -8,13 +8,14 @@ import pickle
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import transient
 from transient import errors, events
 
-SMALL = {"memory": "512MiB"}
+MEMORY = "512MiB"
 
 
 def write(build_dir: Path, more: str, name: str = "Imagefile") -> Path:
@@ -27,7 +28,7 @@ def write(build_dir: Path, more: str, name: str = "Imagefile") -> Path:
 def test_a_build_tells_what_it_does(store: transient.Store, build_dir: Path) -> None:
     write(build_dir, "RUN echo out; echo err >&2\n")
     seen: list[events.Event] = []
-    image = store.build(build_dir, name="tiny/1", on_event=seen.append, **SMALL)
+    image = store.build(build_dir, name="tiny/1", on_event=seen.append, memory=MEMORY)
     assert (image.name, image.virtual_size) == ("tiny/1", 64 << 20)
     assert image.path == store.backend / "tiny%2F1"
     assert store.images() == [image]
@@ -37,7 +38,7 @@ def test_a_build_tells_what_it_does(store: transient.Store, build_dir: Path) -> 
     assert [event.step for event in started] == [1, 2, 3, 4, 5]
     assert (started[4].steps, started[4].line) == (5, 5)
     assert started[4].instruction == "RUN echo out; echo err >&2"
-    output = {stream: b"" for stream in ("stdout", "stderr")}
+    output = dict.fromkeys(("stdout", "stderr"), b"")
     for event in seen:
         match event:
             case events.Output(stream=stream, data=data):
@@ -53,19 +54,19 @@ def test_a_build_tells_what_it_does(store: transient.Store, build_dir: Path) -> 
 def test_a_command_that_fails_is_told_whole(store: transient.Store, build_dir: Path) -> None:
     write(build_dir, "RUN echo before; \\\n  exit 7\n")
     with pytest.raises(errors.CommandFailed) as caught:
-        store.build(build_dir, name="broken", **SMALL)
+        store.build(build_dir, name="broken", memory=MEMORY)
     error = caught.value
     assert (error.code, error.kind, error.exit_status) == (500, "command-failed", 7)
     assert (error.line, error.column) == (5, 1)
     assert error.file == str(build_dir / "Imagefile")
     assert error.step is not None
     assert error.step.startswith("RUN echo before")
-    assert error.output == "before\n"
+    assert error.output == "before"
     assert "Imagefile:5:1" in str(error)
     assert store.images() == []
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert type(again) is errors.CommandFailed
-    assert (str(again), again.exit_status, again.output) == (str(error), 7, "before\n")
+    assert (str(again), again.exit_status, again.output) == (str(error), 7, "before")
 
 
 def test_what_on_event_raises_comes_out(store: transient.Store, build_dir: Path) -> None:
@@ -76,8 +77,8 @@ def test_what_on_event_raises_comes_out(store: transient.Store, build_dir: Path)
             message = "enough"
             raise LookupError(message)
 
-    with pytest.raises(LookupError, match="^enough$"):
-        store.build(build_dir, name="unheard", on_event=on_event, **SMALL)
+    with pytest.raises(LookupError, match="enough"):
+        store.build(build_dir, name="unheard", on_event=on_event, memory=MEMORY)
     assert store.images() == []
     assert not list((store.backend / ".working").iterdir())
 
@@ -96,7 +97,7 @@ def test_two_builds_at_once_and_one_is_cancelled(store: transient.Store, build_d
 
         try:
             outcome[name] = store.build(
-                build_dir, name=name, file=file, cancel=cancel, on_event=on_event, **SMALL
+                build_dir, name=name, file=file, cancel=cancel, on_event=on_event, memory=MEMORY
             )
         except errors.Cancelled as error:
             outcome[name] = error
@@ -128,7 +129,7 @@ def test_asyncio(store: transient.Store, build_dir: Path) -> None:
 
     async def build() -> None:
         task = asyncio.to_thread(
-            store.build, build_dir, name="async", cancel=cancel, on_event=on_event, **SMALL
+            store.build, build_dir, name="async", cancel=cancel, on_event=on_event, memory=MEMORY
         )
         building = asyncio.create_task(task)
         ticks = 0
@@ -152,20 +153,18 @@ def test_a_token_that_is_cancelled_already(store: transient.Store, build_dir: Pa
 
 
 def test_local_and_from(store: transient.Store, build_dir: Path) -> None:
-    image = store.build(build_dir, name="local", local=True, **SMALL)
+    image = store.build(build_dir, name="local", local=True, memory=MEMORY)
     assert image.path == build_dir / "local.qcow2"
     assert store.images() == []
-    (build_dir / "Imagefile").write_text("FROM base,file=local.qcow2\nRUN echo hello > /hello\n")
-    built = store.build(build_dir, name="from", network="none", cpus=1, **SMALL)
+    (build_dir / "Imagefile").write_text(f"FROM base,file={image.path}\nRUN echo hello > /hello\n")
+    built = store.build(build_dir, name="from", network="none", cpus=1, memory=MEMORY)
     assert store.image("from") == built
     assert store.image("base") is not None
 
 
-def test_log_records(
-    store: transient.Store, build_dir: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_records(store: transient.Store, build_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="transient")
-    store.build(build_dir, name="logged", **SMALL)
+    store.build(build_dir, name="logged", memory=MEMORY)
     assert any(
         record.name == "transient.run" and "qemu-system-x86_64" in record.getMessage()
         for record in caplog.records
@@ -173,16 +172,17 @@ def test_log_records(
 
 
 def test_options_are_checked(store: transient.Store, build_dir: Path) -> None:
-    for bad in (
+    wrong: list[dict[str, Any]] = [
         {"cpus": 0},
         {"accelerator": "hvf"},
         {"network": "bridge"},
         {"ssh_timeout": 0},
         {"qmp_timeout": -1},
         {"memory": "much"},
-    ):
+    ]
+    for bad in wrong:
         with pytest.raises(ValueError, match=str(next(iter(bad.values())))):
-            store.build(build_dir, name="x", **bad)  # type: ignore[arg-type]
+            store.build(build_dir, name="x", **bad)
     with pytest.raises(TypeError, match="a size is a number of bytes, or a text"):
         store.build(build_dir, name="x", memory=1.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
@@ -191,7 +191,7 @@ def test_options_are_checked(store: transient.Store, build_dir: Path) -> None:
         store.build(build_dir, name="")
     with pytest.raises(errors.MissingProgram, match="'no-such-qemu' is not installed"):
         store.build(build_dir, name="x", qemu="no-such-qemu")
-    with pytest.raises(errors.IoError):
+    with pytest.raises(errors.InvalidArgument, match="there is no Imagefile at"):
         store.build(build_dir / "nowhere", name="x")
 
 

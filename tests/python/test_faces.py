@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 import re
-import typing
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,18 @@ import transient
 PAGE = (Path(__file__).parents[2] / "docs/faces.md").read_text()
 HEADER = (Path(__file__).parents[2] / "include/transient.h").read_text()
 CELLS = [row.split("|")[3] for row in PAGE.splitlines() if row.startswith("| ") and "---" not in row]
-NAMES = sorted({name for cell in CELLS for name in re.findall(r"`([\w.]+(?:\(\w+\))?)`", cell)} - {"UserWarning"})
-LOGGERS = {"transient", "transient_core"}
+NAMED = {name for cell in CELLS for name in re.findall(r"`([\w.]+(?:\(\w+\))?)`", cell)}
+# a warning of Python's own, and the names of loggers
+ELSEWHERE = {"UserWarning", "transient", "transient_core"}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in LOGGERS])
+@pytest.mark.parametrize("name", sorted(NAMED - ELSEWHERE))
 def test_what_the_page_names_is_there(name: str) -> None:
     path, _, argument = name.removesuffix(")").partition("(")
     owner, _, field = path.rpartition(".")
     holder = operator.attrgetter(owner)(transient) if owner else transient
     if is_dataclass(holder):
-        assert field in typing.get_type_hints(holder, vars(transient)) or field in holder.__annotations__
+        assert field in {known.name for known in fields(holder)}
         return
     found = getattr(holder, field)
     if argument:
@@ -40,7 +40,9 @@ def offered() -> set[str]:
         names |= {f"{module.__name__}.{name}" for name in module.__all__}
     for module in (transient.events, transient.plan):
         classes = inspect.getmembers(module, inspect.isclass)
-        names |= {f"{module.__name__}.{name}" for name, found in classes if found.__module__ == module.__name__}
+        names |= {
+            f"{module.__name__}.{name}" for name, found in classes if found.__module__ == module.__name__
+        }
     names |= {f"Store.{name}" for name in dir(transient.Store) if not name.startswith("_")}
     arguments = set(inspect.signature(transient.Store.build).parameters) - {"self"}
     names |= {f"Store.build({name})" for name in arguments}

@@ -77,7 +77,9 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
 def test_bytes_must_be_utf8_and_files_readable(tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidImagefile):
         transient.Imagefile.parse(b"FROM a\nRUN \xff\n")
-    with pytest.raises(errors.IoError) as caught:
+    with pytest.raises(errors.InvalidArgument, match="there is no Imagefile at"):
         transient.Imagefile.load(tmp_path / "none")
+    with pytest.raises(errors.IoError) as caught:
+        transient.Imagefile.load(tmp_path)
     assert isinstance(caught.value, OSError)
     assert caught.value.causes

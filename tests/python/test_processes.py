@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,19 +34,20 @@ except KeyboardInterrupt as interrupt:
 
 
 @pytest.fixture
-def endless(store: transient.Store, build_dir: Path) -> subprocess.Popen[str]:
-    """Return a program that has come to the last step of a build, which does not end."""
+def endless(store: transient.Store, build_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a program that has come to the last step of a build, which does not end."""
     with (build_dir / "Imagefile").open("a") as file:
         file.write("RUN sleep 1000\n")
-    program = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", BUILD, store.backend, store.vmstore, build_dir],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert program.stdout is not None
-    assert program.stdout.readline() == "sleeping\n"
-    return program
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "sleeping\n"
+        yield program
+        program.kill()
 
 
 def machines_of(pid: int) -> list[int]:
@@ -115,6 +117,6 @@ def test_multiprocessing(store: transient.Store, build_dir: Path, method: str) -
             for folder, name in ((build_dir, "good"), (build_dir / "nowhere", "bad"))
         ]
         image = jobs[0].get(timeout=300)
-        with pytest.raises(transient.errors.IoError):
+        with pytest.raises(transient.errors.InvalidArgument):
             jobs[1].get(timeout=300)
     assert store.images() == [image]

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 import transient
+from conftest import TINY
 from transient._pytest.kept import Fingerprint
 from transient._pytest.sharing import locked
-
-from conftest import TINY
 
 pytest_plugins = "pytester"
 

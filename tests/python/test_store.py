@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def test_images(filled: transient.Store) -> None:
     assert filled.image("plain") == plain
     assert len({*images, filled.image("plain")}) == 2
     assert filled.image("other") is None
+    assert pickle.loads(pickle.dumps(plain)) == plain  # noqa: S301 - our own
     with pytest.raises(AttributeError):
         plain.name = "x"  # type: ignore[misc]
 

@@ -1,0 +1,34 @@
+"""Images of a store."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ._transient import format_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, repr=False)
+class Image:
+    """An image of a store: a standalone qcow2 file. Never write to it."""
+
+    name: str
+    """Its name in the store."""
+    path: Path
+    """Its file."""
+    virtual_size: int
+    """The size of its disk, in bytes."""
+    real_size: int
+    """What the file occupies, in bytes."""
+
+    def __fspath__(self) -> str:
+        """Return the path of its file, for `open` and the like."""
+        return os.fspath(self.path)
+
+    def __repr__(self) -> str:
+        """Tell which image it is."""
+        return f"<Image {self.name!r} at {str(self.path)!r}, {format_bytes(self.virtual_size)}>"
