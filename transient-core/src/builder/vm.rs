@@ -105,6 +105,9 @@ impl Boot<'_> {
         let (monitor, session) = match connected.await {
             Ok(connected) => connected,
             Err(error) => {
+                // What the guest said last may tell why it did not answer.
+                let silent = error.kind() == ErrorKind::Timeout;
+                let error = if silent { error.with_output(machine.console()) } else { error };
                 machine.kill().await;
                 return Err(error);
             }

@@ -14,7 +14,6 @@ const LINE_MAX: usize = 1024;
 
 /// Reads the console to its end.
 pub(crate) async fn watch(console: UnixStream, watch: Watch) {
-    let mut tail = Tail::default();
     let mut console = BufReader::new(console);
     let mut line = Vec::new();
     while let Ok(1..) = read_line(&mut console, &mut line).await {
@@ -24,12 +23,12 @@ pub(crate) async fn watch(console: UnixStream, watch: Watch) {
             watch.report_memory_kill(process);
         }
         let panicked = text.contains("Kernel panic - not syncing");
-        tail.push(text);
+        watch.add_to_console(text);
         if panicked {
-            watch.report(Trouble::Panicked { console: tail.text() });
+            watch.report(Trouble::Panicked { console: watch.console() });
         }
     }
-    watch.report(Trouble::Ended { console: tail.text() });
+    watch.report(Trouble::Ended { console: watch.console() });
 }
 
 /// Reads a line, or a part of a very long one.
@@ -40,11 +39,11 @@ async fn read_line(console: &mut BufReader<UnixStream>, line: &mut Vec<u8>) -> s
 }
 
 /// The last lines of the console.
-#[derive(Default)]
-struct Tail(VecDeque<String>);
+#[derive(Debug, Default)]
+pub(super) struct Tail(VecDeque<String>);
 
 impl Tail {
-    fn push(&mut self, line: String) {
+    pub(super) fn push(&mut self, line: String) {
         if line.is_empty() {
             return;
         }
@@ -54,7 +53,7 @@ impl Tail {
         self.0.push_back(line);
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.0.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }

@@ -86,6 +86,11 @@ impl Machine {
         tokio::time::timeout(TROUBLE_DELAY, self.watch.trouble()).await.unwrap_or(error)
     }
 
+    /// Returns the last lines of the guest's console.
+    pub(crate) fn console(&self) -> String {
+        self.watch.console()
+    }
+
     /// Returns the names of the processes that the guest killed for want of memory since the last call.
     pub(crate) fn take_memory_kills(&self) -> Vec<String> {
         self.watch.take_memory_kills()

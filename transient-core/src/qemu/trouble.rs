@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
+use super::console::Tail;
 use crate::{Error, ErrorKind};
 
 /// A reason why nothing more can be expected of a machine.
@@ -61,11 +62,12 @@ impl Trouble {
 pub(crate) struct Watch {
     trouble: watch::Sender<Option<Trouble>>,
     memory_kills: Arc<Mutex<Vec<String>>>,
+    console: Arc<Mutex<Tail>>,
 }
 
 impl Watch {
     pub(crate) fn new() -> Self {
-        Self { trouble: watch::Sender::new(None), memory_kills: Arc::default() }
+        Self { trouble: watch::Sender::new(None), memory_kills: Arc::default(), console: Arc::default() }
     }
 
     /// Notes a trouble; the first stays, unless a later one explains more.
@@ -89,6 +91,18 @@ impl Watch {
     /// Returns the processes killed for want of memory since the last call.
     pub(crate) fn take_memory_kills(&self) -> Vec<String> {
         self.memory_kills.lock().map(|mut kills| std::mem::take(&mut *kills)).unwrap_or_default()
+    }
+
+    /// Notes a line of the guest's console.
+    pub(crate) fn add_to_console(&self, line: String) {
+        if let Ok(mut console) = self.console.lock() {
+            console.push(line);
+        }
+    }
+
+    /// Returns the last lines of the guest's console.
+    pub(crate) fn console(&self) -> String {
+        self.console.lock().map(|console| console.text()).unwrap_or_default()
     }
 
     /// Waits for a trouble and returns it as an error.
