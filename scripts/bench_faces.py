@@ -15,13 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-TINY = """FROM scratch
-DISK 2 GB MBR
-PARTITION 1 FORMAT ext4 MOUNT / FLAGS boot
-ADD rootfs.tar.gz /
-RUN echo one > /one
-RUN echo two > /two
-"""
+from bench import TINY
 
 BUILD = "import sys, transient; transient.build(sys.argv[1], name=sys.argv[2])"
 LIST = "import transient; assert len(transient.images()) == 1000"

@@ -13,9 +13,9 @@ pip install --quiet --disable-pip-version-check --requirement tests/python/requi
 
 for check in "ruff check --quiet" "ruff format --quiet --check"; do
     # shellcheck disable=SC2086 # a command and its arguments
-    $check --no-cache --config python/pyproject.toml python tests/python
+    $check --no-cache --config python/pyproject.toml python tests/python examples/python
 done
-mypy --no-error-summary --cache-dir "$venv/mypy" --config-file python/pyproject.toml tests/python
+mypy --no-error-summary --cache-dir "$venv/mypy" --config-file python/pyproject.toml tests/python examples/python
 
 # Nothing of this checkout's is taken but the tests: no appliance, no module.
 exec env -u TRANSIENT_APPLIANCE TRANSIENT_CACHE="$PWD/target/python-tests/cache" \

@@ -83,3 +83,21 @@ def test_the_guide(reader: Path, number: int, printed: str) -> None:
     done = subprocess.run(program, cwd=reader, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout
+
+
+def test_the_example(reader: Path) -> None:
+    environment = {**os.environ, "XDG_DATA_HOME": str(reader / "data")}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, str(PROJECT / "examples/python/build.py"), *arguments]
+        return subprocess.run(
+            program, cwd=reader, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = run("build_dir", "by-example")
+    assert done.returncode == 0, done.stderr
+    image = reader / "data/transient/backend/by%2Dexample"
+    assert done.stdout.endswith(f"[5/5] RUN echo hello\nhello\n{image}\n")
+    failed = run("broken_dir", "broken")
+    assert (failed.returncode, failed.stdout[-17:]) == (1, "[5/5] RUN exit 3\n")
+    assert failed.stderr.startswith("error: ")
