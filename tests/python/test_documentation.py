@@ -61,6 +61,18 @@ def reader(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Path:
     return folder
 
 
+def run_as(reader: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as the reader, who has a data folder of their own."""
+    environment = {**os.environ, "XDG_DATA_HOME": str(reader / "data")}
+    program = [sys.executable, *arguments]
+    return subprocess.run(program, cwd=reader, env=environment, capture_output=True, text=True, check=False)
+
+
+def examples(page: str) -> list[str]:
+    """Return the programs in Python that a page shows."""
+    return re.findall(r"^```python\n(.*?)^```", (PROJECT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("number", "printed"),
     [
@@ -75,29 +87,30 @@ def reader(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Path:
 )
 def test_the_guide(reader: Path, number: int, printed: str) -> None:
     """Each example of `docs/python.md` is a program of its own."""
-    guide = (PROJECT / "docs/python.md").read_text()
-    examples = re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
-    assert len(examples) == 7
-    environment = {**os.environ, "XDG_DATA_HOME": str(reader / "data")}
-    program = [sys.executable, "-c", examples[number]]
-    done = subprocess.run(program, cwd=reader, env=environment, capture_output=True, text=True, check=False)
+    programs = examples("docs/python.md")
+    assert len(programs) == 7
+    done = run_as(reader, "-c", programs[number])
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout
 
 
+def test_the_readme(reader: Path) -> None:
+    program, test = examples("README.md")
+    done = run_as(reader, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert "line 5: RUN exit 3 ended with 3\n" in done.stdout
+    (reader / "test_image.py").write_text(test)
+    done = run_as(reader, "-m", "pytest", "-p", "no:cacheprovider", "test_image.py")
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
 def test_the_example(reader: Path) -> None:
-    environment = {**os.environ, "XDG_DATA_HOME": str(reader / "data")}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, str(PROJECT / "examples/python/build.py"), *arguments]
-        return subprocess.run(
-            program, cwd=reader, env=environment, capture_output=True, text=True, check=False
-        )
-
-    done = run("build_dir", "by-example")
+    program = str(PROJECT / "examples/python/build.py")
+    done = run_as(reader, program, "build_dir", "by-example")
     assert done.returncode == 0, done.stderr
     image = reader / "data/transient/backend/by%2Dexample"
     assert done.stdout.endswith(f"[5/5] RUN echo hello\nhello\n{image}\n")
-    failed = run("broken_dir", "broken")
+    failed = run_as(reader, program, "broken_dir", "broken")
     assert (failed.returncode, failed.stdout[-17:]) == (1, "[5/5] RUN exit 3\n")
     assert failed.stderr.startswith("error: ")
