@@ -15,7 +15,7 @@ KERNEL := target/kernel
 ASSEMBLE = appliance build --kernel $(KERNEL)/vmlinuz --modules $(KERNEL)/modules --output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build appliance header test lint demo bench fuzz install clean
+.PHONY: help setup build appliance header test lint demo bench fuzz install wheel sdist test-wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +26,10 @@ setup: ## Install the system packages that are missing (as root, or with sudo)
 build: setup ## Build the command line in release mode
 	$(CARGO) build --release --locked
 
-$(KERNEL)/vmlinuz: | setup
+$(KERNEL)/control: | setup
 	@scripts/kernel.sh $(KERNEL)
 
-appliance: build $(KERNEL)/vmlinuz ## Assemble the appliance from a downloaded kernel, which is not installed
+appliance: build $(KERNEL)/control ## Assemble the appliance from a downloaded kernel, which is not installed
 	$(RELEASE) $(ASSEMBLE) $(APPLIANCE)
 
 lint: setup ## Check the format, and what clippy says
@@ -37,7 +37,7 @@ lint: setup ## Check the format, and what clippy says
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 # In the profile of the tests, to build nothing twice; the guest program is the same in all profiles.
-test: lint $(KERNEL)/vmlinuz ## Check everything and run all tests
+test: lint $(KERNEL)/control ## Check everything and run all tests
 	$(CARGO) build --workspace --locked
 	target/debug/transient $(ASSEMBLE) $(APPLIANCE)
 	$(CARGO) test --workspace --locked -- --include-ignored
@@ -66,7 +66,7 @@ SHARE := $(DESTDIR)$(PREFIX)/share
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 ABI := $(firstword $(subst ., ,$(VERSION)))
 
-install: setup $(KERNEL)/vmlinuz ## Install below PREFIX (/usr/local), DESTDIR before it for packages
+install: setup $(KERNEL)/control ## Install below PREFIX (/usr/local), DESTDIR before it for packages
 	$(CARGO) build --profile $(PROFILE) --locked --package transient --package transient-ffi
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(LIB)/transient $(LIB)/pkgconfig \
 		$(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
@@ -82,6 +82,19 @@ install: setup $(KERNEL)/vmlinuz ## Install below PREFIX (/usr/local), DESTDIR b
 	$(BUILT)/transient completions bash > $(SHARE)/bash-completion/completions/transient
 	$(BUILT)/transient completions zsh > $(SHARE)/zsh/site-functions/_transient
 	$(BUILT)/transient completions fish > $(SHARE)/fish/vendor_completions.d/transient.fish
+
+# `dev` is for tests: it builds faster.
+WHEELS := target/wheels$(if $(filter dev,$(PROFILE)),/dev)
+
+wheel: setup $(KERNEL)/control ## Build the Python wheel, appliance and all, into target/wheels
+	scripts/wheel.sh $(PROFILE) $(WHEELS)
+
+sdist: wheel ## Build the Python package's source archive beside the wheel
+	target/wheel-tools/bin/maturin sdist --manifest-path python/Cargo.toml --out $(WHEELS)
+
+test-wheel: wheel ## Install the wheel in a small Debian, and build images there (as root, or with sudo)
+	python3 -m unittest discover --start-directory tests/packaging
+	scripts/test-wheel.sh $(WHEELS)/*.whl
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Downloads and unpacks, without installing it, the distribution's kernel for virtual machines:
 #   scripts/kernel.sh FOLDER
-# FOLDER gets `vmlinuz` and `modules`, links into what was unpacked. Does nothing where they are.
+# FOLDER gets `vmlinuz` and `modules`, links into what was unpacked, and `control`, what the packages say of
+# themselves. Does nothing where they are.
 set -eu
 
 fail() { printf 'kernel: %s\n' "$*" >&2; exit 1; }
 
 folder=${1:?usage: scripts/kernel.sh FOLDER}
-if [ -r "$folder/vmlinuz" ] && [ -d "$folder/modules/" ]; then
+if [ -r "$folder/vmlinuz" ] && [ -d "$folder/modules/" ] && [ -r "$folder/control" ]; then
     exit 0
 fi
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
@@ -53,6 +54,7 @@ chmod 755 "$work"
 (cd "$work" && apt-get download -q -o APT::Sandbox::User=root $wanted >&2)
 for package in "$work"/*.deb; do
     dpkg-deb -x "$package" "$work"
+    { dpkg-deb -f "$package"; echo; } >> "$work/control"
     rm "$package"
 done
 

@@ -1,0 +1,44 @@
+#!/bin/sh
+# The part of test-wheel.sh that runs inside.
+set -eu
+cd /test
+
+for program in cc gcc cargo mke2fs mkfs.xfs sfdisk; do
+    ! command -v "$program" || { echo "error: $program is here, this would prove little" >&2; exit 1; }
+done
+if ls /boot/vmlinuz* /lib/modules/* 2> /dev/null; then
+    echo "error: a kernel is here, this would prove little" >&2
+    exit 1
+fi
+
+python3 -m venv venv
+venv/bin/pip install --quiet --disable-pip-version-check --no-index ./*.whl
+PATH=/test/venv/bin:$PATH
+
+transient --version
+python -m transient --version
+transient appliance show | head -n 4
+
+python - << END
+import transient
+
+output = []
+def listen(event):
+    if isinstance(event, transient.events.Output):
+        output.append(event.data)
+image = transient.build("build", name="by-python", accelerator="tcg", on_event=listen)
+print(image)
+assert [image.name for image in transient.images()] == ["by-python"]
+END
+
+mkdir layered
+cat > layered/Imagefile << END
+FROM by-python
+RUN echo "hello from \$(uname)"
+END
+transient image build layered --name by-command --accel tcg | tee output
+grep -q '^hello from Linux$' output
+transient image ls
+for name in by-python by-command; do
+    qemu-img check -f qcow2 ".local/share/transient/backend/$(printf %s "$name" | sed 's/-/%2D/g')"
+done
