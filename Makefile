@@ -15,10 +15,10 @@ KERNEL := target/kernel
 ASSEMBLE = appliance build --kernel $(KERNEL)/vmlinuz --modules $(KERNEL)/modules --output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build appliance header test lint demo bench fuzz install wheel sdist test-wheel clean
+.PHONY: help setup build appliance header test lint demo bench bench-faces fuzz install wheel sdist test-python test-wheel clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the system packages that are missing (as root, or with sudo)
 	@scripts/setup.sh
@@ -43,6 +43,7 @@ test: lint $(KERNEL)/control ## Check everything and run all tests
 	$(CARGO) test --workspace --locked -- --include-ignored
 	$(MAKE) install PROFILE=dev PREFIX=$(CURDIR)/target/installed
 	scripts/test-install.sh $(CURDIR)/target/installed
+	$(MAKE) test-python test-wheel PROFILE=dev
 
 header: setup ## Make include/transient.h anew from the Rust sources
 	TRANSIENT_WRITE_HEADER=1 $(CARGO) test --package transient-ffi --test header --locked --quiet
@@ -52,6 +53,12 @@ demo: appliance ## Build two small images, list them, and say where they are
 
 bench: appliance ## Measure; prints medians of several runs
 	scripts/bench.sh
+
+bench-faces: wheel ## Measure the same work through the command line, C and Python
+	$(MAKE) install PREFIX=$(CURDIR)/target/installed
+	python3 -m venv --clear target/bench/faces
+	target/bench/faces/bin/pip install --quiet --disable-pip-version-check $(WHEELS)/*.whl
+	scripts/bench-faces.sh $(CURDIR)/target/installed $(CURDIR)/target/bench/faces/bin/python
 
 # Seconds for each of the fuzz targets.
 FUZZ_SECONDS ?= 60
@@ -91,6 +98,9 @@ wheel: setup $(KERNEL)/control ## Build the Python wheel, appliance and all, int
 
 sdist: wheel ## Build the Python package's source archive beside the wheel
 	target/wheel-tools/bin/maturin sdist --manifest-path python/Cargo.toml --out $(WHEELS)
+
+test-python: wheel ## Test the wheel, as it is installed, in a fresh virtual environment
+	scripts/test-python.sh $(WHEELS)/*.whl
 
 test-wheel: wheel ## Install the wheel in a small Debian, and build images there (as root, or with sudo)
 	python3 -m unittest discover --start-directory tests/packaging
