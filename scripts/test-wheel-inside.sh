@@ -28,6 +28,7 @@ def listen(event):
         output.append(event.data)
 image = transient.build("build", name="by-python", accelerator="tcg", on_event=listen)
 print(image)
+assert b"".join(output).startswith(b"built on Linux"), output
 assert [image.name for image in transient.images()] == ["by-python"]
 END
 
@@ -40,5 +41,5 @@ transient image build layered --name by-command --accel tcg | tee output
 grep -q '^hello from Linux$' output
 transient image ls
 for name in by-python by-command; do
-    qemu-img check -f qcow2 ".local/share/transient/backend/$(printf %s "$name" | sed 's/-/%2D/g')"
+    qemu-img check -f qcow2 "$HOME/.local/share/transient/backend/$(printf %s "$name" | sed 's/-/%2D/g')"
 done
