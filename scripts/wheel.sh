@@ -31,9 +31,9 @@ assemble_appliance() {
 }
 
 build_wheel() {
-    # The places of panics do not name this machine's folders.
+    # The places of panics do not name this machine's folders, and the bill of materials has the oldest time of a zip.
     RUSTFLAGS="--remap-path-prefix=$PWD=transient --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=crates" \
-        PATH="$PWD/$tools/bin:$PATH" \
+        SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-315532800}" PATH="$PWD/$tools/bin:$PATH" \
         maturin build --manifest-path python/Cargo.toml --profile "$profile" --locked --strip \
         --target x86_64-unknown-linux-gnu --zig --compatibility manylinux2014 --compression-level 9 --out "$wheels"
 }
