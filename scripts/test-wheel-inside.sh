@@ -43,3 +43,22 @@ transient image ls
 for name in by-python by-command; do
     qemu-img check -f qcow2 "$HOME/.local/share/transient/backend/$(printf %s "$name" | sed 's/-/%2D/g')"
 done
+
+# Ctrl-C ends the command as it does the native one.
+cat > layered/Imagefile << END
+FROM by-python
+RUN sleep 1000
+END
+python - << END
+import signal
+import subprocess
+
+command = ["transient", "image", "build", "layered", "--name", "interrupted", "--accel", "tcg"]
+build = subprocess.Popen(command, stdout=subprocess.PIPE)
+for line in build.stdout:
+    if b"sleep 1000" in line:
+        build.send_signal(signal.SIGINT)
+        break
+assert build.wait(60) == 130
+END
+! transient image ls | grep interrupted

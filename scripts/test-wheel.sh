@@ -15,7 +15,8 @@ make_root() {
     [ ! -d "$root" ] || return 0
     printf 'test-wheel: making %s\n' "$root" >&2
     $as_root rm -rf "$root.new"
-    $as_root debootstrap --variant=minbase --include=python3,python3-venv,qemu-system-x86,qemu-utils \
+    # What debootstrap mounts is gone with its namespace, also when it is interrupted.
+    $as_root unshare --mount debootstrap --variant=minbase --include=python3,python3-venv,qemu-system-x86,qemu-utils \
         bookworm "$root.new" http://deb.debian.org/debian > "$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
     $as_root chroot "$root.new" dpkg --purge --force-remove-protected --force-depends e2fsprogs >> "$root.log" 2>&1
     $as_root sh -c "rm -rf '$root.new/var/cache/apt/archives/'*.deb '$root.new/var/lib/apt/lists/'*"
