@@ -10,8 +10,8 @@ tools=target/wheel-tools
 appliance=python/transient/appliance
 
 is_current() {
-    [ -e "$wheels/built" ] && [ -z "$(find Cargo.* LICENSE-* src transient-core transient-guest python scripts/appliance_* \
-        scripts/*wheel* target/kernel/control -type f -newer "$wheels/built" \
+    [ -e "$wheels/built" ] && [ -z "$(find Cargo.* LICENSE-* src transient-core transient-guest python target/kernel/control \
+        scripts/appliance_* scripts/*wheel* -type f -newer "$wheels/built" \
         -not -path "$appliance/*" -not -name '*.pyc' -print -quit)" ]
 }
 
