@@ -21,7 +21,8 @@ make_root() {
     $as_root rm -rf "$root.new"
     # What debootstrap mounts is gone with its namespace, also when it is interrupted.
     $as_root unshare --mount --propagation "$propagation" debootstrap --variant=minbase \
-        --include=python3,python3-venv,qemu-system-x86,qemu-utils bookworm "$root.new" http://deb.debian.org/debian > "$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
+        --include=python3,python3-venv,qemu-system-x86,qemu-utils bookworm "$root.new" http://deb.debian.org/debian \
+        > "$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
     $as_root chroot "$root.new" dpkg --purge --force-remove-protected --force-depends e2fsprogs >> "$root.log" 2>&1
     $as_root sh -c "rm -rf '$root.new/var/cache/apt/archives/'*.deb '$root.new/var/lib/apt/lists/'*"
     $as_root mv "$root.new" "$root"
@@ -43,5 +44,6 @@ make_root
 fill
 # All mounts and processes go with the namespaces, whatever happens.
 $as_root unshare --mount --propagation "$propagation" --pid --net --fork --kill-child --mount-proc --root "$root" \
-    --setgid 1000 --setuid 1000 env -i HOME=/test/home PATH=/usr/sbin:/usr/bin:/sbin:/bin /bin/sh /test/test-wheel-inside.sh
+    --setgid 1000 --setuid 1000 env -i HOME=/test/home PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+    /bin/sh /test/test-wheel-inside.sh
 $as_root rm -rf "$root/test"
