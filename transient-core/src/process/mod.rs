@@ -37,10 +37,21 @@ impl Program {
         output: &mut dyn FnMut(&[u8]),
         cancel: &CancelToken,
     ) -> Result<(), Error> {
+        self.run_on(Stdio::null(), arguments, output, cancel)
+    }
+
+    /// As [`Self::run`], with a standard input.
+    pub(crate) fn run_on<'a>(
+        self,
+        input: Stdio,
+        arguments: impl IntoIterator<Item = &'a OsStr>,
+        output: &mut dyn FnMut(&[u8]),
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
         cancel.check()?;
         let mut command = Command::new(self.name);
         command.args(arguments).env("LC_ALL", "C");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C in a terminal goes to the whole group; what becomes of the child is ours to decide.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         die_with_parent(&mut command);

@@ -1,12 +1,14 @@
 //! Making and converting disk images with `qemu-img`.
 //!
 //! Formats are always named, never probed. Paths are made absolute: such a path cannot be taken for an
-//! option, nor for a `protocol:` or `json:` name.
+//! option, nor for a `protocol:` or `json:` name. A file from outside is passed on open, without any name.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::Program;
+use crate::image::header::Format;
 use crate::{CancelToken, Error};
 
 const QEMU_IMG: Program = Program {
@@ -41,6 +43,26 @@ pub(crate) fn flatten(
     convert(source, "qcow2", destination, progress, cancel)
 }
 
+/// As [`flatten`], from an open file of that format.
+///
+/// `qemu-img` is given the file itself as its standard input: whatever has taken the file's name since it was
+/// looked at is not read, and no backing file is opened, whatever the file names by now.
+pub(crate) fn convert_open(
+    source: &File,
+    format: Format,
+    destination: &Path,
+    progress: &mut dyn FnMut(f64),
+    cancel: &CancelToken,
+) -> Result<(), Error> {
+    let input = source.try_clone().map_err(|error| Error::io("cannot pass a file on", error))?;
+    let file = serde_json::json!({ "driver": "file", "filename": "/proc/self/fd/0" });
+    let image = serde_json::json!({ "driver": format.name(), "backing": null, "file": file });
+    let (image, destination) = (format!("json:{image}"), absolute(destination)?);
+    let arguments = ["convert", "-p", "-O", "qcow2", "--", &image].map(OsStr::new);
+    let arguments = arguments.into_iter().chain([destination.as_os_str()]);
+    metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))
+}
+
 /// As [`flatten`], from any format, named as `qemu-img` does.
 pub(crate) fn convert(
     source: &Path,
@@ -52,13 +74,20 @@ pub(crate) fn convert(
     let (source, destination) = (absolute(source)?, absolute(destination)?);
     let arguments = ["convert", "-p", "-f", format, "-O", "qcow2", "--"].map(OsStr::new);
     let arguments = arguments.into_iter().chain([source.as_os_str(), destination.as_os_str()]);
+    metered(progress, |output| run(arguments, output, cancel))
+}
+
+/// Hands out the progress that a run prints.
+fn metered(
+    progress: &mut dyn FnMut(f64),
+    run: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut meter = Meter::default();
-    let mut output = |piece: &[u8]| {
+    run(&mut |piece| {
         if let Some(part) = meter.feed(piece) {
             progress(part);
         }
-    };
-    run(arguments, &mut output, cancel)
+    })
 }
 
 fn run<'a>(
@@ -98,13 +127,13 @@ fn parse_percent(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs;
     use std::os::unix::fs::FileExt;
     use std::process::Command;
 
     use super::*;
     use crate::ErrorKind;
-    use crate::image::header::{Format, Header};
+    use crate::image::header::Header;
 
     /// Names that a careless call takes for something else.
     const NAMES: [&str; 6] = ["plain", "a,size=1", "-o", "nbd:unix", "json:{}", "with blank'\"\\ä"];
@@ -172,6 +201,32 @@ mod tests {
         let header = Header::read(&File::open(outer).expect("there")).expect("a header");
         assert_eq!(header.format, Format::Qcow2);
         assert_eq!(header.virtual_size, fs::metadata(&inner).expect("there").len().next_multiple_of(512));
+    }
+
+    #[test]
+    fn an_open_file_is_converted_whatever_has_its_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cancel = CancelToken::new();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("raw"), [7; 1 << 20]).expect("written");
+        let file = File::open(at("raw")).expect("there");
+        fs::write(at("other"), "something else").expect("written");
+        fs::rename(at("other"), at("raw")).expect("renamed");
+        convert_open(&file, Format::Raw, &at("nbd:x"), &mut |_| {}, &cancel).expect("converted");
+        assert!(read_disk(&at("nbd:x"), folder.path()) == [7; 1 << 20], "other bytes");
+    }
+
+    #[test]
+    fn a_backing_file_that_turns_up_late_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cancel = CancelToken::new();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("secret"), [7; 1 << 20]).expect("written");
+        convert(&at("secret"), "raw", &at("base"), &mut |_| {}, &cancel).expect("converted");
+        create_overlay(&at("overlay"), &at("base"), &cancel).expect("an overlay");
+        let overlay = File::open(at("overlay")).expect("there");
+        convert_open(&overlay, Format::Qcow2, &at("out"), &mut |_| {}, &cancel).expect("converted");
+        assert!(read_disk(&at("out"), folder.path()) == [0; 1 << 20], "the backing file was read");
     }
 
     #[test]

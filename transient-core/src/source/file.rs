@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::candidate::{Candidate, Witness};
 use super::unpack::unpack;
 use crate::event::Reporter;
-use crate::image::header::{Compression, Header};
+use crate::image::header::Compression;
 use crate::image::{Image, ImageName};
-use crate::process::qemu_img;
 use crate::{CancelToken, Error, ErrorKind, Event, Store};
 
 /// As many bytes as tell one compression from another.
@@ -29,17 +29,20 @@ pub(super) fn bring_in(
     if let Some(image) = store.image(name)? {
         return Ok(image);
     }
+    let named = path.display().to_string();
     let plain = match Compression::detect(&first_bytes(&source, path)?) {
-        None => path.to_owned(),
+        None => source,
         Some(compression) => {
+            let witness = Witness::of(&source, &named)?;
             let unpacked = reservation.folder().join("unpacked");
             unpack(&source, compression, path, &unpacked, reporter, cancel)?;
-            unpacked
+            witness.check(&source, &named)?;
+            File::open(&unpacked).map_err(|error| unreadable(path, error))?
         }
     };
-    let header = inspect(&plain, path)?;
+    let candidate = Candidate::inspect(plain, named, cancel)?;
     let converted = reservation.folder().join("image.qcow2");
-    convert(&plain, path, &header, &converted, reporter, cancel)?;
+    convert(&candidate, path, &converted, reporter, cancel)?;
     reservation.commit(&converted)
 }
 
@@ -82,42 +85,17 @@ fn first_bytes(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Reads the header, and refuses what QEMU must not open. `named` is the file that the user knows.
-fn inspect(plain: &Path, named: &Path) -> Result<Header, Error> {
-    let refused = |reason: &str| {
-        let message = format!("the image file '{}' is refused: {reason}", named.display());
-        Error::new(ErrorKind::InvalidImage, message)
-    };
-    let file = File::open(plain).map_err(|error| unreadable(named, error))?;
-    if file.metadata().map_err(|error| unreadable(named, error))?.len() == 0 {
-        return Err(refused("it is empty"));
-    }
-    let header = Header::read(&file).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => refused(&error.to_string()),
-        _ => unreadable(named, error),
-    })?;
-    match header.refusal() {
-        Some(reason) => Err(refused(reason).hint("only an image that is whole in itself can be brought in")),
-        None => Ok(header),
-    }
-}
-
 fn convert(
-    plain: &Path,
+    candidate: &Candidate,
     named: &Path,
-    header: &Header,
     converted: &Path,
     reporter: &Reporter,
     cancel: &CancelToken,
 ) -> Result<(), Error> {
     let task = format!("Converting {}", named.display());
-    let total = header.virtual_size;
-    let mut done = 0;
-    let mut progress = |part: f64| {
-        done = (part * total as f64) as u64;
-        reporter.progress(&task, done, Some(total));
-    };
-    qemu_img::convert(plain, header.format.name(), converted, &mut progress, cancel)?;
+    let total = candidate.virtual_size();
+    let mut progress = |part: f64| reporter.progress(&task, (part * total as f64) as u64, Some(total));
+    candidate.convert(converted, &mut progress, cancel)?;
     reporter.send_blocking(Event::Progress { task, done: total, total: Some(total), finished: true });
     Ok(())
 }

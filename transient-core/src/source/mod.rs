@@ -1,5 +1,6 @@
 //! Bringing images into the backend.
 
+mod candidate;
 mod decompress;
 mod file;
 mod unpack;

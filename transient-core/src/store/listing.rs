@@ -87,15 +87,16 @@ pub(super) fn read(path: &Path, name: &str) -> Result<Option<Image>, Error> {
 /// Reads an open image file, which must be a standalone qcow2 image.
 pub(super) fn read_open(file: &File, path: &Path, name: &str) -> Result<Image, Error> {
     let failed = |error| failure("cannot read", path, error);
-    let header = Header::read(file).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => invalid(path, &error.to_string()),
-        _ => failed(error),
-    })?;
+    let header = Header::read(file).map_err(failed)?;
     if header.format != Format::Qcow2 {
         return Err(invalid(path, &format!("it looks like {}", header.format.name())));
     }
     if let Some(reason) = header.refusal() {
-        return Err(invalid(path, reason));
+        let error = invalid(path, reason);
+        return Err(match header.hint() {
+            Some(hint) => error.hint(hint),
+            None => error,
+        });
     }
     let real_size = file.metadata().map_err(failed)?.blocks() * BLOCK;
     Ok(Image { name: name.to_owned(), path: path.to_owned(), virtual_size: header.virtual_size, real_size })

@@ -57,6 +57,10 @@ impl Input for &[u8] {
 pub(super) trait Field {
     fn field<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
+    fn be16(&self, offset: usize) -> Option<u16> {
+        self.field(offset).map(u16::from_be_bytes)
+    }
+
     fn be32(&self, offset: usize) -> Option<u32> {
         self.field(offset).map(u32::from_be_bytes)
     }

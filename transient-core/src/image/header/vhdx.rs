@@ -1,11 +1,12 @@
-//! VHDX ([MS-VHDX]) and its predecessor VHD, which QEMU calls `vpc`. Those that differ from a parent are refused.
+//! VHDX, as Microsoft's [MS-VHDX] specifies it: little-endian. Images that differ from a parent are refused.
+//! <https://learn.microsoft.com/openspecs/windows_protocols/ms-vhdx>
 
 use std::io;
 
 use super::bytes::{Field as _, Input};
+use super::refusal::Refusal;
 use super::{CUT_OFF, Format, Header};
 
-const FOOTER: usize = 512;
 /// Where the first of the two region tables of a VHDX file is.
 const REGION_TABLE: u64 = 192 << 10;
 const TABLE_SIZE: usize = 64 << 10;
@@ -18,47 +19,28 @@ const DISK_SIZE: [u8; 16] =
     [0x24, 0x42, 0xa5, 0x2f, 0x1b, 0xcd, 0x76, 0x48, 0xb2, 0x11, 0x5d, 0xbe, 0xd8, 0x3b, 0xf4, 0xb8];
 const PARENT_LOCATOR: [u8; 16] =
     [0x2d, 0x5f, 0xd3, 0xa8, 0x0b, 0xb3, 0x4d, 0x45, 0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c];
+const NO_METADATA: &str = "it has no metadata";
 /// The bit of the file parameters that says that there is a parent.
 const HAS_PARENT: u32 = 2;
 
-/// Reads a VHD: a dynamic one begins with a copy of the footer, a fixed one has it at its end alone.
-pub(super) fn read_vpc(input: &dyn Input, start: &[u8]) -> io::Result<Option<Header>> {
-    if start.starts_with(b"conectix") {
-        return Ok(Some(vpc(start)));
-    }
-    let Some(at) = input.length()?.checked_sub(FOOTER as u64) else { return Ok(None) };
-    let footer = input.read_at(at, FOOTER)?;
-    Ok(footer.starts_with(b"conectix").then(|| vpc(&footer)))
-}
-
-fn vpc(footer: &[u8]) -> Header {
-    let (Some(size), Some(kind)) = (footer.be64(48), footer.be32(60)) else {
-        return Header::refused(Format::Vpc, CUT_OFF);
-    };
-    Header::accepted(Format::Vpc, size)
-        .refuse_if(kind == 4, "it differs from a parent image")
-        .refuse_if(!(2..=3).contains(&kind), "its type of VHD is unknown")
-}
-
 /// Reads a VHDX: the region table leads to the metadata table, and that to the items.
-pub(super) fn read_vhdx(input: &dyn Input) -> io::Result<Header> {
-    let table = input.read_at(REGION_TABLE, TABLE_SIZE)?;
-    let metadata = match metadata_offset(&table) {
-        Some(offset) => (offset, input.read_at(offset, TABLE_SIZE)?),
-        None => return Ok(Header::refused(Format::Vhdx, "it has no metadata")),
-    };
-    let (offset, table) = metadata;
+pub(super) fn read(input: &dyn Input) -> io::Result<Header> {
+    let damaged = |reason| Ok(Header::refused(Format::Vhdx, Refusal::damaged(reason)));
+    let regions = input.read_at(REGION_TABLE, TABLE_SIZE)?;
+    let Some(offset) = metadata_offset(&regions) else { return damaged(NO_METADATA) };
+    let table = input.read_at(offset, TABLE_SIZE)?;
     if !table.starts_with(b"metadata") {
-        return Ok(Header::refused(Format::Vhdx, "it has no metadata"));
+        return damaged(NO_METADATA);
     }
     let item = |id: &[u8; 16], length| -> io::Result<Option<Vec<u8>>> {
         item_offset(&table, id).map(|item| input.read_at(offset.saturating_add(item), length)).transpose()
     };
     let size = item(&DISK_SIZE, 8)?.and_then(|item| item.le64(0));
     let flags = item(&FILE_PARAMETERS, 8)?.and_then(|item| item.le32(4));
-    let (Some(size), Some(flags)) = (size, flags) else { return Ok(Header::refused(Format::Vhdx, CUT_OFF)) };
+    let (Some(size), Some(flags)) = (size, flags) else { return damaged(CUT_OFF) };
     let has_parent = flags & HAS_PARENT != 0 || item_offset(&table, &PARENT_LOCATOR).is_some();
-    Ok(Header::accepted(Format::Vhdx, size).refuse_if(has_parent, "it differs from a parent image"))
+    let parent = Refusal::incomplete("it differs from a parent image");
+    Ok(Header::accepted(Format::Vhdx, size).refuse_if(has_parent, parent))
 }
 
 fn metadata_offset(table: &[u8]) -> Option<u64> {
@@ -85,26 +67,6 @@ fn item_offset(table: &[u8], id: &[u8; 16]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn footer(kind: u32) -> Vec<u8> {
-        let mut footer = vec![0; FOOTER];
-        footer[..8].copy_from_slice(b"conectix");
-        footer[48..56].copy_from_slice(&4096_u64.to_be_bytes());
-        footer[60..64].copy_from_slice(&kind.to_be_bytes());
-        footer
-    }
-
-    #[test]
-    fn a_fixed_vhd_is_known_by_its_end() {
-        let header = Header::parse(&[vec![0; 4096], footer(2)].concat());
-        assert_eq!((header.format, header.virtual_size, header.refusal()), (Format::Vpc, 4096, None));
-    }
-
-    #[test]
-    fn a_differencing_vhd_is_refused() {
-        assert!(Header::parse(&footer(3)).refusal().is_none());
-        assert!(Header::parse(&footer(4)).refusal().is_some_and(|reason| reason.contains("parent")));
-    }
-
     fn vhdx(flags: u32) -> Vec<u8> {
         let metadata = 256 << 10;
         let mut bytes = vec![0; metadata + TABLE_SIZE + 64];
@@ -128,5 +90,14 @@ mod tests {
         let header = Header::parse(&vhdx(0));
         assert_eq!((header.virtual_size, header.refusal()), (8192, None));
         assert!(Header::parse(&vhdx(HAS_PARENT)).refusal().is_some_and(|reason| reason.contains("parent")));
+    }
+
+    #[test]
+    fn a_vhdx_without_its_tables_is_refused() {
+        let whole = vhdx(0);
+        for length in [8, 192 << 10, 200 << 10, 256 << 10] {
+            assert_eq!(Header::parse(&whole[..length]).refusal(), Some(NO_METADATA), "{length}");
+        }
+        assert_eq!(Header::parse(&whole[..(320 << 10)]).refusal(), Some(CUT_OFF));
     }
 }
