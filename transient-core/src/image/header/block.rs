@@ -15,7 +15,7 @@ pub(super) fn qcow(start: &[u8]) -> Parsed {
     else {
         return Header::cut_off(Format::Qcow).into();
     };
-    let in_range = (9..=16).contains(&cluster_bits) && (6..=13).contains(&table_bits);
+    let in_range = (9..=16).contains(&cluster_bits) && (6..=13).contains(&table_bits) && size > 1;
     let header = Header::accepted(Format::Qcow, size / 512 * 512)
         .refuse_if(backing != 0, Refusal::incomplete(BACKING_FILE))
         .refuse_if(crypt != 0, Refusal::encrypted("it is encrypted"))
@@ -55,7 +55,9 @@ pub(super) fn qed(start: &[u8]) -> Parsed {
     let in_range = cluster.is_power_of_two()
         && (1 << 12..=1 << 26).contains(&cluster)
         && table.is_power_of_two()
-        && table <= 16;
+        && table <= 16
+        && size != 0
+        && size.is_multiple_of(512);
     let header = Header::accepted(Format::Qed, size)
         .refuse_if(features & HAS_BACKING_FILE != 0, Refusal::incomplete(BACKING_FILE))
         .refuse_if(features & !KNOWN != 0, Refusal::unsupported("it has unknown incompatible features"))
@@ -78,7 +80,8 @@ pub(super) fn qed(start: &[u8]) -> Parsed {
 /// VDI, as VirtualBox's `src/VBox/Storage/VDICore.h` has it: little-endian. Types other than dynamic and static
 /// refer to a parent.
 pub(super) fn vdi(start: &[u8]) -> Parsed {
-    /// The only one that QEMU takes.
+    /// 1.1, and the only size of a block, that QEMU takes.
+    const VERSION: u32 = 0x0001_0001;
     const BLOCK: u64 = 1 << 20;
     /// This and the one below it are for blocks that are not stored.
     const DISCARDED: u32 = u32::MAX - 1;
@@ -90,7 +93,8 @@ pub(super) fn vdi(start: &[u8]) -> Parsed {
     else {
         return Header::cut_off(Format::Vdi).into();
     };
-    let in_range = u64::from(block) == BLOCK && size <= u64::from(blocks) * BLOCK;
+    let known = start.le32(0x44) == Some(VERSION) && start.le32(0x168) == Some(512);
+    let in_range = known && u64::from(block) == BLOCK && size <= u64::from(blocks) * BLOCK;
     let header = Header::accepted(Format::Vdi, size.checked_next_multiple_of(512).unwrap_or(u64::MAX))
         .refuse_if(link != [0; 32], Refusal::incomplete("it is linked to a parent image"))
         .refuse_if(
@@ -116,13 +120,17 @@ pub(super) fn vdi(start: &[u8]) -> Parsed {
 /// Parallels, as `docs/interop/parallels.txt` of QEMU specifies it: little-endian.
 pub(super) fn parallels(start: &[u8]) -> Parsed {
     const SECTOR: u64 = 512;
-    let fields = (|| Some((start.le32(28)?, start.le32(32)?, start.le64(36)?)))();
-    let Some((cluster, entries, sectors)) = fields else {
+    let fields = (|| Some((start.le32(28)?, start.le32(32)?, start.le64(36)?, start.le64(56)?)))();
+    let Some((cluster, entries, sectors, extension)) = fields else {
         return Header::cut_off(Format::Parallels).into();
     };
     let extended = start.starts_with(b"WithouFreSpacExt");
     let (sectors, unit) = if extended { (sectors, u64::from(cluster)) } else { (sectors & 0xffff_ffff, 1) };
-    let in_range = cluster != 0 && sectors <= u64::from(cluster) * u64::from(entries);
+    // QEMU dies of an extension whose place is no signed number of bytes.
+    let in_range = start.le32(16) == Some(2)
+        && cluster != 0
+        && sectors <= u64::from(cluster) * u64::from(entries)
+        && extension >> 54 == 0;
     let header = Header::accepted(Format::Parallels, sectors.saturating_mul(SECTOR))
         .refuse_if(!in_range, Refusal::damaged(OUT_OF_RANGE));
     header.with_map(|| Map {
@@ -168,20 +176,23 @@ mod tests {
 
     #[test]
     fn qed_with_a_backing_file_is_refused() {
-        let image: [(usize, &[u8]); 3] = [(0, b"QED\0"), (5, &[16]), (8, &[1])];
-        let with = |field: (usize, &[u8])| patched(64, &[&image[..], &[field]].concat());
+        let image: [(usize, &[u8]); 5] = [(0, b"QED\0"), (5, &[16]), (8, &[1]), (41, &[16]), (49, &[2])];
+        let with = |field: (usize, &[u8])| patched(8192, &[&image[..], &[field]].concat());
         assert_eq!(with((16, &[0])).refusal(), None);
         assert_eq!(with((16, &[1])).refusal(), Some(BACKING_FILE));
         assert_eq!(with((16, &[2])).refusal(), Some("it was not closed properly"));
         assert_eq!(with((16, &[8])).refusal(), Some("it has unknown incompatible features"));
         assert_eq!(with((8, &[3])).refusal(), Some(OUT_OF_RANGE));
+        assert!(with((4101, &[32])).refusal().is_some_and(|reason| reason.contains("outside")));
     }
 
     #[test]
     fn vdi_with_a_parent_is_refused() {
-        let image: [(usize, &[u8]); 6] = [
+        let image: [(usize, &[u8]); 8] = [
             (0x40, &[0x7f, 0x10, 0xda, 0xbe]),
+            (0x44, &[1, 0, 1]),
             (0x4c, &[1]),
+            (0x169, &[2]),
             (0x155, &[2]),
             (0x170, &[1, 2]),
             (0x17a, &[16]),
@@ -199,10 +210,11 @@ mod tests {
 
     #[test]
     fn parallels_that_was_cut_short_is_refused() {
-        let image: [(usize, &[u8]); 4] = [(0, b"WithouFreSpacExt"), (28, &[8]), (32, &[2]), (36, &[9])];
+        let image: [(usize, &[u8]); 4] = [(0, b"WithouFreSpacExt\x02"), (28, &[8]), (32, &[2]), (36, &[9])];
         let with = |field: (usize, &[u8])| patched(8192, &[&image[..], &[field]].concat());
         assert_eq!((with((64, &[1])).virtual_size, with((64, &[1])).refusal()), (9 * 512, None));
         assert!(with((64, &[2])).refusal().is_some_and(|reason| reason.contains("beyond the end")));
         assert_eq!(with((36, &[17])).refusal(), Some(OUT_OF_RANGE));
+        assert_eq!(with((63, &[1])).refusal(), Some(OUT_OF_RANGE));
     }
 }

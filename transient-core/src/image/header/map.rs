@@ -26,13 +26,15 @@ pub(super) struct Map {
     pub(super) tables: Option<Tables>,
 }
 
+/// Returns the place that an entry names, if any.
+pub(super) type Decode = Box<dyn Fn(&[u8]) -> Option<u64>>;
+
 /// How places are written in a table.
 pub(super) struct Entry {
     pub(super) size: u64,
     /// What an entry must be a multiple of.
     pub(super) alignment: u64,
-    /// Returns the place that an entry names, if any.
-    pub(super) decode: Box<dyn Fn(&[u8]) -> Option<u64>>,
+    pub(super) decode: Decode,
 }
 
 /// The tables that the first one names.

@@ -146,9 +146,11 @@ fn check_descriptor(extent: &Extent, descriptor: &[u8]) -> Result<(), Refusal> {
     if value(&text, "parentCID").is_some_and(|parent| !parent.eq_ignore_ascii_case("ffffffff")) {
         return Err(Refusal::incomplete("it differs from a parent image"));
     }
+    // Every descriptor has an identifier; the part of a split image has none, and no descriptor.
+    let whole = value(&text, "CID").is_some();
     let kind = value(&text, "createType");
     let alone = kind.is_none_or(|kind| matches!(kind, "monolithicSparse" | "streamOptimized"));
-    if !alone || extents(&text).count() > 1 {
+    if !whole || !alone || extents(&text).count() > 1 {
         return Err(Refusal::incomplete("it is one of several files of a VMDK image"));
     }
     Ok(())
@@ -187,7 +189,8 @@ mod tests {
         put(28, &1_u64.to_le_bytes());
         put(44, &512_u32.to_le_bytes());
         put(56, &10_u64.to_le_bytes());
-        put(512, descriptor.as_bytes());
+        put(512, b"CID=1\n");
+        put(518, descriptor.as_bytes());
         put(10 * 512, &11_u32.to_le_bytes());
         put(11 * 512, &16_u32.to_le_bytes());
         bytes
@@ -239,8 +242,14 @@ mod tests {
         let mut bytes = image("parentFileNameHint=\"/x\"\n");
         bytes[28] = 20;
         assert!(reason(&Header::parse(&bytes)).contains("names a parent"));
-        bytes[512..1024].fill(0);
+        bytes[518..1024].fill(0);
         assert!(reason(&Header::parse(&bytes)).contains("second sector"));
+    }
+
+    #[test]
+    fn a_part_without_a_descriptor_is_refused() {
+        let header = patched(512, &[0; 6]);
+        assert!(reason(&header).contains("several files"), "{header:?}");
     }
 
     #[test]

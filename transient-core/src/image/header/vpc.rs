@@ -41,12 +41,14 @@ fn dynamic(input: &dyn Input, footer: &[u8], length: u64) -> io::Result<Header> 
     };
     let sparse = input.read_at(offset, 1024)?;
     let table = sparse.be64(16).zip(sparse.be32(28)).map(|(at, entries)| (at, 4 * u64::from(entries)));
+    let in_range = sparse.be32(32).is_some_and(|block| block.is_power_of_two() && block >= SECTOR as u32);
     let outside = table.is_none_or(|(at, size)| at.saturating_add(size) > length);
     Ok(header(footer)
         .refuse_if(kind == DIFFERENCING, Refusal::incomplete("it differs from a parent image"))
         .refuse_if(kind != DYNAMIC, Refusal::damaged("its type of VHD is unknown"))
         .refuse_if(!has_checksum(footer), Refusal::damaged("the checksum of its header is wrong"))
         .refuse_if(!sparse.starts_with(b"cxsparse"), Refusal::damaged("its second header is missing"))
+        .refuse_if(!in_range, Refusal::damaged("the size of its blocks is out of range"))
         .refuse_if(outside, Refusal::damaged("its table lies outside of the file")))
 }
 
@@ -91,6 +93,7 @@ mod tests {
         sparse[..8].copy_from_slice(b"cxsparse");
         sparse[16..24].copy_from_slice(&1536_u64.to_be_bytes());
         sparse[28..32].copy_from_slice(&2_u32.to_be_bytes());
+        sparse[32..36].copy_from_slice(&(2_u32 << 20).to_be_bytes());
         [footer(kind, 4 << 20), sparse, vec![255; 512], footer(kind, 4 << 20)].concat()
     }
 
@@ -125,7 +128,9 @@ mod tests {
 
     #[test]
     fn a_damaged_dynamic_vhd_is_refused() {
-        for (at, reason) in [(63, "type"), (8, "checksum"), (512, "second header"), (512 + 28, "table")] {
+        for (at, reason) in
+            [(63, "type"), (8, "checksum"), (512, "second header"), (545, "blocks"), (540, "table")]
+        {
             let mut image = dynamic(DYNAMIC);
             image[at] ^= 0x40;
             assert!(refusal(&image).contains(reason), "{at}: {}", refusal(&image));

@@ -43,13 +43,13 @@ impl Extensions {
             }
             let head = input.read_at(at, 8)?;
             let (Some(kind), Some(length)) = (head.be32(0), head.be32(4)) else { return Ok(found) };
-            if kind == END {
-                return Ok(found);
-            }
             at += 8;
             let length = u64::from(length);
             if length > end - at {
                 break;
+            }
+            if kind == END {
+                return Ok(found);
             }
             found.take(kind, |most| input.read_at(at, length.min(most) as usize))?;
             at += length.next_multiple_of(8);

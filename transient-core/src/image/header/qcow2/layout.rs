@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::bytes::Field as _;
-use super::super::map::{Entry, Map, Tables};
+use super::super::map::{Decode, Entry, Map, Tables};
 use super::super::refusal::Refusal;
 use super::EXTENDED_L2;
 use super::extensions::Extensions;
@@ -41,7 +41,7 @@ impl Region {
             "is absurdly large"
         } else if !place.start.is_multiple_of(cluster) {
             "is not at the begin of a cluster"
-        } else if !place.is_empty() && place.end > length {
+        } else if place.start > i64::MAX as u64 || !place.is_empty() && place.end > length {
             "lies outside of the file"
         } else {
             return Ok(());
@@ -116,7 +116,7 @@ pub(super) fn map(fixed: &Fixed, extensions: &Extensions) -> Map {
 }
 
 /// Returns what finds the place of a cluster in an entry of an L2 table, if anything is read from there.
-fn place_of_cluster(fixed: &Fixed) -> Box<dyn Fn(&[u8]) -> Option<u64>> {
+fn place_of_cluster(fixed: &Fixed) -> Decode {
     let place_of_compressed = (1 << (62 - (fixed.cluster_bits - 8))) - 1;
     let has_subclusters = fixed.has(EXTENDED_L2);
     Box::new(move |bytes| {

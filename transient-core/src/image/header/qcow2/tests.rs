@@ -18,8 +18,8 @@ fn image() -> Vec<u8> {
     put(96, &4_u32.to_be_bytes());
     put(100, &104_u32.to_be_bytes());
     put(CLUSTER, &(2 * CLUSTER as u64).to_be_bytes());
-    put(3 * CLUSTER, &(1 << 63 | 4 * CLUSTER as u64).to_be_bytes());
-    put(4 * CLUSTER, &(1 << 63 | 5 * CLUSTER as u64).to_be_bytes());
+    put(3 * CLUSTER, &((1 << 63) | (4 * CLUSTER as u64)).to_be_bytes());
+    put(4 * CLUSTER, &((1 << 63) | (5 * CLUSTER as u64)).to_be_bytes());
     bytes
 }
 
@@ -180,11 +180,11 @@ fn the_map_stays_in_the_file() {
         (l1, be(512 * 3), "overlap"),
         (l2, be(512 * 6), "beyond the end"),
         (l2, be((1 << 56) - 512), "beyond the end"),
-        (l2, be(1 << 62 | 512 * 6), "beyond the end"),
+        (l2, be((1 << 62) | (512 * 6)), "beyond the end"),
     ] {
         assert_refused(&[(at, &value)], reason);
     }
-    for entry in [0, 1, 512 * 6 + 1, 1 << 62 | (512 * 6 - 1)] {
+    for entry in [0, 1, 512 * 6 + 1, (1 << 62) | (512 * 6 - 1)] {
         assert_eq!(with(&[(l2, &be(entry))]).refusal(), None, "{entry:#x}");
     }
     // Larger clusters make the same table be in no right place.
