@@ -1,63 +1,16 @@
 //! Members of a tar archive: POSIX ustar and pax, GNU, and what came before.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
+use super::member::{Broken, Kind, Member, Result, broken};
 use super::pax::{self, Record};
-use super::sparse::{PaxSparse, SparseMap, number};
+use super::sparse::{MOST_PARTS, PaxSparse, SparseMap, number};
 
 const BLOCK: u64 = 512;
-/// The most bytes of an extended header or a long name.
+/// The most bytes of extended headers and long names that one member has, and of those that all have.
 const MOST_EXTENDED: u64 = 16 << 20;
-
-/// What is wrong with an archive.
-#[derive(Debug)]
-pub(super) struct Broken(pub(super) String);
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-/// The result of reading an archive.
-pub(super) type Result<T> = std::result::Result<T, Broken>;
-
-/// Says what is wrong with an archive.
-pub(super) fn broken(what: &str) -> Broken {
-    Broken(what.to_owned())
-}
-
-/// One file of an archive; its data is to be read from the [`Archive`] before the next is asked for.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) kind: Kind,
-    /// As it stands in the archive.
-    pub(super) path: Vec<u8>,
-    pub(super) mode: u32,
-    pub(super) owner: u32,
-    pub(super) group: u32,
-    /// Seconds and nanoseconds.
-    pub(super) modified: (i64, u32),
-    pub(super) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-/// What a member is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A file; the parts of a sparse one, else all of it, are the data.
-    File(Option<SparseMap>),
-    Directory,
-    /// A symbolic link to this.
-    Link(Vec<u8>),
-    /// Another name of the file of this name in the archive.
-    HardLink(Vec<u8>),
-    CharacterDevice(u32, u32),
-    BlockDevice(u32, u32),
-    Fifo,
-}
 
 /// Reads the members of an archive one after the other.
 #[derive(Debug)]
@@ -67,6 +20,8 @@ pub(super) struct Archive<R> {
     left: u64,
     padding: u64,
     global: Vec<Record>,
+    /// The size of what is said of all members, in bytes.
+    global_size: u64,
 }
 
 /// What headers before a member's own say about it.
@@ -75,6 +30,8 @@ struct Extended {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     records: Vec<Record>,
+    /// The size of all of them, in bytes.
+    size: u64,
 }
 
 impl Extended {
@@ -92,7 +49,7 @@ impl Extended {
 impl<R: BufRead> Archive<R> {
     /// Reads an archive from its beginning.
     pub(super) fn new(source: R) -> Self {
-        Self { source, left: 0, padding: 0, global: Vec::new() }
+        Self { source, left: 0, padding: 0, global: Vec::new(), global_size: 0 }
     }
 
     /// Returns how much of the member's data has not been read, in bytes.
@@ -128,12 +85,17 @@ impl<R: BufRead> Archive<R> {
             let size = header.entry_size()?;
             self.expect(size);
             match header.as_bytes()[156] {
-                b'L' => extended.path = Some(self.long_name()?),
-                b'K' => extended.link = Some(self.long_name()?),
-                b'x' | b'X' => extended.records.extend(pax::parse(&self.extended_data()?)?),
+                b'L' => extended.path = Some(self.long_name(&mut extended.size)?),
+                b'K' => extended.link = Some(self.long_name(&mut extended.size)?),
+                b'x' | b'X' => {
+                    let records = pax::parse(&self.extended_data(&mut extended.size)?)?;
+                    extended.records.extend(records);
+                }
                 b'g' => {
-                    let records = pax::parse(&self.extended_data()?)?;
+                    let mut size = self.global_size;
+                    let records = pax::parse(&self.extended_data(&mut size)?)?;
                     self.global.extend(records);
+                    self.global_size = size;
                 }
                 // A volume label, and names of an old GNU format: nothing to unpack.
                 b'V' | b'N' => {}
@@ -182,8 +144,10 @@ impl<R: BufRead> Archive<R> {
         Ok(Some(header))
     }
 
-    fn extended_data(&mut self) -> Result<Vec<u8>> {
-        if self.left > MOST_EXTENDED {
+    /// Reads a member's data into memory, and adds its size to that of what is there already.
+    fn extended_data(&mut self, size: &mut u64) -> Result<Vec<u8>> {
+        *size = size.saturating_add(self.left);
+        if *size > MOST_EXTENDED {
             return Err(broken("an extended header is too large"));
         }
         let mut data = Vec::new();
@@ -196,8 +160,8 @@ impl<R: BufRead> Archive<R> {
         Ok(data)
     }
 
-    fn long_name(&mut self) -> Result<Vec<u8>> {
-        let mut name = self.extended_data()?;
+    fn long_name(&mut self, size: &mut u64) -> Result<Vec<u8>> {
+        let mut name = self.extended_data(size)?;
         if let Some(end) = name.iter().position(|&byte| byte == 0) {
             name.truncate(end);
         }
@@ -274,6 +238,9 @@ impl<R: BufRead> Archive<R> {
         let mut parts = Vec::new();
         let mut add = |descriptions: &[tar::GnuSparseHeader]| -> Result<()> {
             for part in descriptions.iter().filter(|part| !part.is_empty()) {
+                if parts.len() == MOST_PARTS {
+                    return Err(broken("a sparse file has too many parts"));
+                }
                 parts.push((part.offset()?, part.length()?));
             }
             Ok(())

@@ -3,19 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::io::{self, BufRead};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, fchmod, fchown,
-    futimens,
-};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags, fchmod, fchown, futimens};
 use rustix::io::Errno;
-use transient_guest::protocol::FailureCause;
 
-use super::archive::{Archive, Broken, Kind, Member};
+use super::archive::Archive;
+use super::later::Later;
+use super::make::{Error, Folder, make_special, set_directory_time, timestamps, write_all};
+use super::member::{Broken, Kind, Member};
 use super::placement::Places;
 use super::sparse::SparseMap;
 use crate::operations::failure::{Doing, Failure};
@@ -24,36 +23,30 @@ use crate::operations::inside;
 /// How many directories are kept open.
 const MOST_OPEN: usize = 256;
 
-/// A directory that things are made in.
-#[derive(Debug)]
-struct Folder {
-    file: OwnedFd,
-    /// New files take its group, so that theirs must be set.
-    gives_group: bool,
-}
-
 /// Unpacks archives into a root directory, out of which no member can lead.
 #[derive(Debug)]
 pub(super) struct Extractor {
     root: OwnedFd,
     places: Places,
     folders: HashMap<PathBuf, Rc<Folder>>,
+    later: Later,
     /// Directories get their times at the end, for what is made in them changes these.
     times: Vec<(PathBuf, (i64, u32))>,
     /// How many files could not have all their extended attributes, and the first of them.
     lost_attributes: Option<(u64, PathBuf, Errno)>,
 }
 
-impl From<Broken> for Failure {
-    fn from(Broken(what): Broken) -> Self {
-        Self::new(FailureCause::BadArchive, format!("cannot unpack the archive: {what}"))
-    }
-}
-
 impl Extractor {
     /// Unpacks into `root`, at the places that `places` says.
     pub(super) fn new(root: OwnedFd, places: Places) -> Self {
-        Self { root, places, folders: HashMap::new(), times: Vec::new(), lost_attributes: None }
+        Self {
+            root,
+            places,
+            folders: HashMap::new(),
+            later: Later::default(),
+            times: Vec::new(),
+            lost_attributes: None,
+        }
     }
 
     /// Unpacks all of an archive; returns what a person should know of it.
@@ -62,8 +55,15 @@ impl Extractor {
         self.folder(&base)?;
         while let Some(member) = archive.next()? {
             let path = self.places.path(&member.path)?;
-            self.place(archive, &member, &path)
-                .map_err(|error| error.into_failure(|| format!("cannot unpack {}", path.display())))?;
+            if self.later.must_wait(&member, &self.places)? {
+                self.later.add(path, member);
+            } else {
+                self.later.forget(&path);
+                self.place(archive, &member, &path)?;
+            }
+        }
+        for (path, member) in self.later.take() {
+            self.place(archive, &member, &path)?;
         }
         for (path, modified) in self.times.iter().rev() {
             set_directory_time(&self.root, path, *modified)
@@ -83,6 +83,16 @@ impl Extractor {
         archive: &mut Archive<R>,
         member: &Member,
         path: &Path,
+    ) -> Result<(), Failure> {
+        self.make(archive, member, path)
+            .map_err(|error| error.into_failure(|| format!("cannot unpack {}", path.display())))
+    }
+
+    fn make<R: BufRead>(
+        &mut self,
+        archive: &mut Archive<R>,
+        member: &Member,
+        path: &Path,
     ) -> Result<(), Error> {
         if member.kind == Kind::Directory {
             return self.directory(member, path);
@@ -90,12 +100,16 @@ impl Extractor {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Errno::ISDIR.into());
         };
+        if path == self.places.base() {
+            let what = "one of its members would take the place of the directory that it is unpacked into";
+            return Err(Broken(what.to_owned()).into());
+        }
         let folder = self.folder(parent)?;
         match &member.kind {
             Kind::File(map) => self.file(archive, member, map.as_ref(), &folder, path, name),
             Kind::HardLink(target) => self.hard_link(target, &folder, name),
             _ => {
-                self.anew(&folder, name, || make_special(member, &folder, name))?;
+                self.anew(&folder, name, || make_special(member, &folder.file, name))?;
                 self.describe_special(member, &folder, path, name)
             }
         }
@@ -279,96 +293,5 @@ impl Extractor {
         }
         self.folders.insert(path.to_owned(), Rc::clone(&folder));
         Ok(folder)
-    }
-}
-
-/// Why a member could not be unpacked.
-#[derive(Debug)]
-enum Error {
-    System(Errno),
-    Told(Failure),
-}
-
-impl Error {
-    fn into_failure(self, doing: impl FnOnce() -> String) -> Failure {
-        match self {
-            Self::System(error) => Failure::system(doing(), error),
-            Self::Told(failure) => failure,
-        }
-    }
-}
-
-impl From<Errno> for Error {
-    fn from(error: Errno) -> Self {
-        Self::System(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        Self::Told(failure)
-    }
-}
-
-impl From<Broken> for Error {
-    fn from(broken: Broken) -> Self {
-        Self::Told(broken.into())
-    }
-}
-
-/// Makes a link, device or FIFO.
-fn make_special(member: &Member, folder: &Folder, name: &OsStr) -> rustix::io::Result<()> {
-    let mode = Mode::from_raw_mode(member.mode & 0o777);
-    let node = |kind, number| rustix::fs::mknodat(&folder.file, name, kind, mode, number);
-    match &member.kind {
-        Kind::Link(target) => rustix::fs::symlinkat(target.as_slice(), &folder.file, name),
-        Kind::CharacterDevice(major, minor) => {
-            node(FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))
-        }
-        Kind::BlockDevice(major, minor) => node(FileType::BlockDevice, rustix::fs::makedev(*major, *minor)),
-        Kind::Fifo => node(FileType::Fifo, 0),
-        Kind::File(_) | Kind::Directory | Kind::HardLink(_) => Err(Errno::INVAL),
-    }
-}
-
-/// Writes the next bytes of a member into a file.
-fn write_all<R: BufRead>(
-    archive: &mut Archive<R>,
-    file: &OwnedFd,
-    offset: u64,
-    length: u64,
-) -> Result<(), Error> {
-    let end = offset.checked_add(length).ok_or(Errno::FBIG)?;
-    let mut at = offset;
-    while at < end {
-        let piece = archive.piece()?;
-        if piece.is_empty() {
-            return Err(Broken("the data of a file is cut off".to_owned()).into());
-        }
-        let most = usize::try_from(end - at).unwrap_or(usize::MAX);
-        let written = match rustix::io::pwrite(file, &piece[..piece.len().min(most)], at) {
-            Ok(0) => return Err(Errno::IO.into()),
-            Err(Errno::INTR) => 0,
-            written => written?,
-        };
-        archive.used(written);
-        at += written as u64;
-    }
-    Ok(())
-}
-
-fn timestamps((seconds, nanoseconds): (i64, u32)) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() },
-    }
-}
-
-fn set_directory_time(root: impl AsFd, path: &Path, modified: (i64, u32)) -> rustix::io::Result<()> {
-    match inside::open(root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
-        Ok(file) => futimens(&file, &timestamps(modified)),
-        // A later member took its place.
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        Err(error) => Err(error),
     }
 }

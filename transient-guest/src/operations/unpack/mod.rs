@@ -18,6 +18,9 @@ mod acl;
 mod archive;
 mod extract;
 mod frames;
+mod later;
+mod make;
+mod member;
 mod pax;
 mod placement;
 mod sparse;
@@ -64,5 +67,7 @@ fn unpack_stream(
     Extractor::new(root, places).unpack(&mut Archive::new(stream))
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

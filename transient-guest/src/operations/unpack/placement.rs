@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use transient_guest::protocol::Placement;
 
-use super::archive::{Broken, Result};
+use super::member::{Broken, Result};
 use crate::operations::inside;
 
 /// Turns names of an archive into absolute paths of the image.

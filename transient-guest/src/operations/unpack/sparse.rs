@@ -2,11 +2,12 @@
 
 use std::io::BufRead;
 
-use super::archive::{Broken, Result, broken, read_block};
+use super::archive::read_block;
+use super::member::{Broken, Result, broken};
 use super::pax::Record;
 
 /// The most parts that a file may have; a real file has far fewer.
-const MOST_PARTS: usize = 1 << 20;
+pub(super) const MOST_PARTS: usize = 1 << 20;
 
 /// The parts of a file that are in the archive, and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
