@@ -2,12 +2,20 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::image::header::{Format, Header};
+use rustix::fs::OFlags;
+
+use crate::image::header::Header;
 use crate::process::qemu_img;
 use crate::{CancelToken, Error, ErrorKind};
+
+/// Opens a file without waiting, whatever has been put in its place since somebody looked.
+pub(super) fn open_now(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
 
 /// A file that QEMU may read.
 #[derive(Debug)]
@@ -43,12 +51,8 @@ impl Candidate {
         Ok(Self { file, named, header, witness })
     }
 
-    pub(super) fn virtual_size(&self) -> u64 {
-        self.header.virtual_size
-    }
-
-    pub(super) fn format(&self) -> Format {
-        self.header.format
+    pub(super) fn header(&self) -> &Header {
+        &self.header
     }
 
     /// Writes the disk into a new qcow2 file. `progress` is given the part that is done, from 0 to 1.
@@ -58,7 +62,7 @@ impl Candidate {
         progress: &mut dyn FnMut(f64),
         cancel: &CancelToken,
     ) -> Result<(), Error> {
-        let converted = qemu_img::convert_open(&self.file, self.format(), destination, progress, cancel);
+        let converted = qemu_img::convert_open(&self.file, self.header.format, destination, progress, cancel);
         cancel.check()?;
         // A change is the better explanation of a failure, too.
         self.witness.check(&self.file, &self.named)?;
@@ -101,4 +105,86 @@ fn refused(named: &str, reason: &str) -> Error {
 
 fn unreadable(named: &str, error: io::Error) -> Error {
     Error::new(ErrorKind::SourceFailed, format!("cannot read the image file '{named}'")).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileExt;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+        cancel: CancelToken,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let fixture = Self { folder: tempfile::tempdir().expect("a folder"), cancel: CancelToken::new() };
+            fs::write(fixture.at("disk"), vec![7; 1 << 20]).expect("written");
+            fixture
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn inspect(&self) -> Candidate {
+            let file = open_now(&self.at("disk")).expect("there");
+            Candidate::inspect(file, "disk".to_owned(), &self.cancel).expect("an image")
+        }
+
+        fn convert(&self, candidate: &Candidate) -> Result<(), Error> {
+            candidate.convert(&self.at("out"), &mut |_| {}, &self.cancel)
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_is_refused() {
+        let changes: [fn(&Path); 4] = [
+            |path| File::options().write(true).open(path).unwrap().write_all_at(b"QFI", 0).unwrap(),
+            |path| File::options().write(true).open(path).unwrap().set_len(512).unwrap(),
+            |path| {
+                // Its times can be set back, but not without a trace.
+                let file = File::options().write(true).open(path).unwrap();
+                let before = file.metadata().unwrap().modified().unwrap();
+                file.write_all_at(b"QFI", 0).unwrap();
+                file.set_modified(before).unwrap();
+            },
+            |path| fs::remove_file(path).unwrap(),
+        ];
+        for change in changes {
+            let fixture = Fixture::new();
+            let candidate = fixture.inspect();
+            // Times are kept only so finely.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            change(&fixture.at("disk"));
+            let error = fixture.convert(&candidate).expect_err("changed");
+            assert_eq!(error.kind(), ErrorKind::SourceFailed);
+            assert_eq!(error.to_string(), "the image file 'disk' changed while it was read");
+        }
+    }
+
+    #[test]
+    fn a_file_that_stays_is_converted() {
+        let fixture = Fixture::new();
+        let candidate = fixture.inspect();
+        assert_eq!(candidate.header().virtual_size, 1 << 20);
+        // Others may read it, and put something else beside it.
+        fs::read(fixture.at("disk")).expect("readable");
+        fs::write(fixture.at("other"), "x").expect("written");
+        fixture.convert(&candidate).expect("converted");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let fixture = Fixture::new();
+        let pipe = fixture.at("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .expect("made");
+        assert!(open_now(&pipe).is_err());
+        assert!(open_now(fixture.folder.path()).is_err());
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::candidate::{Candidate, Witness};
+use super::candidate::{Candidate, Witness, open_now};
 use super::unpack::unpack;
 use crate::event::Reporter;
 use crate::image::header::Compression;
@@ -53,7 +53,7 @@ fn open(path: &Path) -> Result<File, Error> {
         let message = format!("'{}' is no regular file", path.display());
         return Err(Error::new(ErrorKind::SourceFailed, message).hint("name the file of a disk image"));
     }
-    File::open(path).map_err(failed)
+    open_now(path).map_err(failed)
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
@@ -93,7 +93,7 @@ fn convert(
     cancel: &CancelToken,
 ) -> Result<(), Error> {
     let task = format!("Converting {}", named.display());
-    let total = candidate.virtual_size();
+    let total = candidate.header().virtual_size;
     let mut progress = |part: f64| reporter.progress(&task, (part * total as f64) as u64, Some(total));
     candidate.convert(converted, &mut progress, cancel)?;
     reporter.send_blocking(Event::Progress { task, done: total, total: Some(total), finished: true });

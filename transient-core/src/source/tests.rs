@@ -197,6 +197,38 @@ fn what_is_no_image_file_is_said() {
 }
 
 #[test]
+fn names_of_protocols_are_names_of_files() {
+    let fixture = Fixture::new();
+    let raw = fixture.raw();
+    let odd =
+        ["nbd:unix:x", "json:{\"driver\":\"null-co\"}", "http:example.com", "file.img,snapshot=on", "-o"];
+    for name in odd {
+        let cancel = CancelToken::new();
+        let error = fixture.bring_in(Path::new(name), &cancel).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::SourceFailed, "{name}");
+        assert!(error.report().contains("No such file or directory"), "{}", error.report());
+        let path = fixture.at(name);
+        fs::rename(&raw, &path).expect("renamed");
+        let image = fixture.bring_in(&path, &cancel).expect("brought in");
+        fs::rename(&path, &raw).expect("renamed");
+        fixture.assert_holds(&image, &raw);
+        fs::remove_file(&image.path).expect("removed");
+    }
+}
+
+#[test]
+fn what_can_be_done_about_a_refusal_is_said() {
+    let fixture = Fixture::new();
+    let image = fixture.at("dirty");
+    qemu_img::create_empty(&image, 1 << 20, &CancelToken::new()).expect("made");
+    let file = File::options().write(true).open(&image).expect("there");
+    file.write_all_at(&[1], 79).expect("written");
+    let error = fixture.bring_in(&image, &CancelToken::new()).expect_err("dirty");
+    assert!(error.to_string().ends_with("is refused: it was not closed properly"), "{error}");
+    assert!(error.hints()[0].contains("qemu-img check -r all"), "{:?}", error.hints());
+}
+
+#[test]
 fn a_cancel_in_the_middle_leaves_nothing() {
     let fixture = Fixture::new();
     let packed = fixture.at("packed");
