@@ -64,6 +64,7 @@ bench-faces: wheel ## Measure the same work through the command line, C and Pyth
 FUZZ_SECONDS ?= 60
 
 fuzz: setup ## Fuzz the parsers, FUZZ_SECONDS each (with nightly Rust and cargo-fuzz)
+	scripts/fuzz_seeds.py fuzz/corpus/image_header
 	@for target in $$($(CARGO) +nightly fuzz list); do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 

@@ -1,13 +1,13 @@
 //! No bytes make the reader of image headers panic, or take long.
 //!
 //! Formats have their tables far apart, so the input is a list of pieces: each a place of three bytes, a length
-//! of two, and the bytes that stand there in an image of at most 1 MiB. All else is zero.
+//! of two, and the bytes that stand there in an image of at most 4 MiB. All else is zero.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use transient_core::image::header::Header;
 
-const LARGEST: usize = 1 << 20;
+const LARGEST: usize = 4 << 20;
 
 fuzz_target!(|input: &[u8]| {
     let _ = Header::parse(input);

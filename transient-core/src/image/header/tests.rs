@@ -66,6 +66,12 @@ fn formats_that_are_not_supported_are_named() {
 }
 
 #[test]
+fn a_luks_volume_is_refused() {
+    let header = with(&[(0, b"LUKS\xba\xbe\0\x01")]);
+    assert_eq!((header.format, header.refusal()), (Format::Luks, Some("it is encrypted")));
+}
+
+#[test]
 fn a_boot_sector_is_raw() {
     let header = with(&[(0, b"\xeb\x63\x90"), (510, &[0x55, 0xaa]), (512, b"EFI PART")]);
     assert_eq!((header.format, header.refusal()), (Format::Raw, None));
