@@ -15,7 +15,7 @@ use crate::harness::{Sandbox, host};
 fn nothing_outside_of_the_destination_is_reached_by_a_hostile_archive() {
     let sandbox = with_tiny();
     let evil = |name: &str, members: &[(&str, EntryType, &str)]| {
-        let mut archive = Builder::new(File::create(sandbox.path(&format!("build/{name}"))).unwrap());
+        let mut archive = Builder::new(File::create(sandbox.path(format!("build/{name}"))).unwrap());
         for (path, kind, link) in members {
             append(
                 &mut archive,
