@@ -14,6 +14,9 @@ use super::{disk, has_qemu_img, info, qemu_img, run};
 /// How many mutations of each image are tried; `TRANSIENT_MUTATIONS` asks for more.
 const MUTATIONS: u64 = 12;
 
+/// The same, where no QEMU looks at them.
+const MUTATIONS_IN_MEMORY: u64 = 2000;
+
 /// What QEMU refuses and the reader of headers takes, and why that is left to QEMU.
 const LEFT_TO_QEMU: [(&str, &str, &str); 7] = [
     ("vhdx", "", "its checksums, its log and its block table are for QEMU to know"),
@@ -88,6 +91,34 @@ impl Dice {
         // Numbers are aligned.
         (if bytes.len() > 1 { at / bytes.len() as u64 * bytes.len() as u64 } else { at }, bytes)
     }
+}
+
+#[test]
+fn no_mutation_makes_it_panic() {
+    if !has_qemu_img() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut refused = 0;
+    for base in bases(folder.path()) {
+        let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+        let mut image = fs::read(&base.path).unwrap();
+        for _ in 0..MUTATIONS_IN_MEMORY {
+            let mut originals = Vec::new();
+            for _ in 0..=dice.roll(4) {
+                let (at, bytes) = dice.mutation(&base);
+                let place = at as usize..at as usize + bytes.len();
+                originals.push((place.clone(), image[place.clone()].to_vec()));
+                image[place].copy_from_slice(&bytes);
+            }
+            refused += u64::from(Header::parse(&image).refusal().is_some());
+            for (place, bytes) in originals.into_iter().rev() {
+                image[place].copy_from_slice(&bytes);
+            }
+        }
+        assert_eq!(Header::parse(&image).refusal(), None);
+    }
+    eprintln!("{refused} mutated images were refused");
 }
 
 #[test]
