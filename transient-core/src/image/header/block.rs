@@ -94,7 +94,8 @@ pub(super) fn vdi(start: &[u8]) -> Parsed {
         return Header::cut_off(Format::Vdi).into();
     };
     let known = start.le32(0x44) == Some(VERSION) && start.le32(0x168) == Some(512);
-    let in_range = known && u64::from(block) == BLOCK && size <= u64::from(blocks) * BLOCK;
+    let aligned = map.is_multiple_of(512) && data.is_multiple_of(512);
+    let in_range = known && aligned && u64::from(block) == BLOCK && size <= u64::from(blocks) * BLOCK;
     let header = Header::accepted(Format::Vdi, size.checked_next_multiple_of(512).unwrap_or(u64::MAX))
         .refuse_if(link != [0; 32], Refusal::incomplete("it is linked to a parent image"))
         .refuse_if(

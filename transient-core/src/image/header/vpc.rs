@@ -40,16 +40,42 @@ fn dynamic(input: &dyn Input, footer: &[u8], length: u64) -> io::Result<Header> 
         return Ok(Header::cut_off(Format::Vpc));
     };
     let sparse = input.read_at(offset, 1024)?;
-    let table = sparse.be64(16).zip(sparse.be32(28)).map(|(at, entries)| (at, 4 * u64::from(entries)));
-    let in_range = sparse.be32(32).is_some_and(|block| block.is_power_of_two() && block >= SECTOR as u32);
-    let outside = table.is_none_or(|(at, size)| at.saturating_add(size) > length);
+    let table = Table::parse(&sparse).unwrap_or_default();
+    let small = virtual_size(footer).is_none_or(|size| table.covers() < size);
     Ok(header(footer)
         .refuse_if(kind == DIFFERENCING, Refusal::incomplete("it differs from a parent image"))
         .refuse_if(kind != DYNAMIC, Refusal::damaged("its type of VHD is unknown"))
         .refuse_if(!has_checksum(footer), Refusal::damaged("the checksum of its header is wrong"))
         .refuse_if(!sparse.starts_with(b"cxsparse"), Refusal::damaged("its second header is missing"))
-        .refuse_if(!in_range, Refusal::damaged("the size of its blocks is out of range"))
-        .refuse_if(outside, Refusal::damaged("its table lies outside of the file")))
+        .refuse_if(!table.block_is_fine(), Refusal::damaged("the size of its blocks is out of range"))
+        .refuse_if(small, Refusal::damaged("its table is too small for its disk"))
+        .refuse_if(table.end() > length, Refusal::damaged("its table lies outside of the file")))
+}
+
+/// Where the blocks of a dynamic image are: the table itself is for QEMU to read, which misses no part of it.
+#[derive(Default)]
+struct Table {
+    offset: u64,
+    entries: u32,
+    block: u32,
+}
+
+impl Table {
+    fn parse(sparse: &[u8]) -> Option<Self> {
+        Some(Self { offset: sparse.be64(16)?, entries: sparse.be32(28)?, block: sparse.be32(32)? })
+    }
+
+    fn block_is_fine(&self) -> bool {
+        self.block.is_power_of_two() && self.block >= SECTOR as u32
+    }
+
+    fn covers(&self) -> u64 {
+        u64::from(self.entries) * u64::from(self.block)
+    }
+
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(4 * u64::from(self.entries))
+    }
 }
 
 fn header(footer: &[u8]) -> Header {
@@ -128,11 +154,16 @@ mod tests {
 
     #[test]
     fn a_damaged_dynamic_vhd_is_refused() {
-        for (at, reason) in
-            [(63, "type"), (8, "checksum"), (512, "second header"), (545, "blocks"), (540, "table")]
-        {
+        for (at, bit, reason) in [
+            (63, 0x40, "type"),
+            (8, 0x40, "checksum"),
+            (512, 0x40, "second header"),
+            (545, 0x40, "blocks"),
+            (543, 0x02, "table is too small"),
+            (540, 0x40, "table lies"),
+        ] {
             let mut image = dynamic(DYNAMIC);
-            image[at] ^= 0x40;
+            image[at] ^= bit;
             assert!(refusal(&image).contains(reason), "{at}: {}", refusal(&image));
         }
     }
