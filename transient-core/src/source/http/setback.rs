@@ -80,22 +80,22 @@ impl Setback {
 
 /// Returns the text of the first cause, which says most.
 fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn StdError = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut cause: Option<&dyn StdError> = Some(error);
-    while let Some(this) = cause {
-        // What is in an `io::Error` is not its source.
-        let inner = this.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = inner.and_then(|inner| inner.downcast_ref()).or_else(|| this.downcast_ref()) {
-            return Some(found);
-        }
-        cause = this.source();
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// Returns the error and what caused it, the first cause last.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(error as &(dyn StdError + 'static)), |cause| cause_of(*cause))
+}
+
+fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    // What is in an `io::Error` is not its source.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
     }
-    None
 }
