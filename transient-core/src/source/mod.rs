@@ -61,6 +61,15 @@ pub(crate) fn bring_in(
     reservation.commit(&converted)
 }
 
+/// Returns the spec as it may be shown: a URL without what may be secret.
+pub(crate) fn without_secrets(spec: &ImageSpec) -> ImageSpec {
+    let mut shown = spec.clone();
+    if let Some((Protocol::Http, url)) = &mut shown.source {
+        *url = http::Address::parse(url).map_or_else(|_| "...".to_owned(), |address| address.to_string());
+    }
+    shown
+}
+
 /// What the parts of bringing in one image share.
 struct Place<'a> {
     store: &'a Store,
