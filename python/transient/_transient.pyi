@@ -59,7 +59,7 @@ class Store:
             vmstore: The folder of the VMs; else `TRANSIENT_VMSTORE`, else the user's own.
             cache: What may be thrown away and made again; else `TRANSIENT_CACHE`, else the user's own.
             appliance: What the builder VM boots; else `TRANSIENT_APPLIANCE`, else the one of this package.
-            downloads: How images are downloaded; else as the environment says (`https_proxy`, `SSL_CERT_FILE`, ...).
+            downloads: How images are downloaded; else as `https_proxy`, `SSL_CERT_FILE` and such say.
 
         Raises:
             transient.errors.InvalidArgument: A folder is not named, and there is no `HOME` either.
@@ -138,8 +138,8 @@ class Store:
         """Bring images into the store, those that it lacks, one after the other; return them.
 
         A spec is what may follow `FROM` in an Imagefile: `NAME,http=URL`, `NAME,file=PATH`, either with
-        `,sha256=DIGEST` behind it, or `NAME,vagrant=USER/BOX:VERSION`, for which `USER/BOX:VERSION` is enough. What
-        another process is bringing in is waited for.
+        `,sha256=DIGEST` behind it, or `NAME,vagrant=USER/BOX:VERSION`, for which `USER/BOX:VERSION` is
+        enough. What another process is bringing in is waited for.
 
         Args:
             specs: The images' specs. Where one fails, those before it stay.
@@ -318,7 +318,7 @@ def decode_image_name(file_name: StrPath) -> str | None:
     """Return the name of the image that is kept in a file of this name; `None` when that is no image."""
 
 def parse_image_spec(text: str) -> ImageSpec:
-    """Read an image spec, as it follows `FROM`: `NAME`, or `NAME,PROTOCOL=SOURCE`, with or without a checksum.
+    """Read an image spec, as it follows `FROM`: `NAME`, or `NAME,PROTOCOL=SOURCE[,sha256=DIGEST]`.
 
     Raises:
         transient.errors.InvalidImageName: It is none; `hints` has what is known instead.

@@ -33,7 +33,7 @@ class Downloads:
     https_proxy: str | None = field(default=None, repr=False)
     """The proxy for https."""
     no_proxy: str | None = None
-    """What is reached without a proxy, separated by commas: names, with all below them, addresses, networks, `*`."""
+    """What is reached without: names, with all below them, addresses, networks, `*`, with commas between."""
     certificates: Sequence[StrPath] = ()
     """Files in PEM format, or folders of them, with the authorities to trust; none are the system's."""
     vagrant_server: str | None = None

@@ -24,19 +24,24 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, content: bytes) -> None:
+        """Listen on a free port."""
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
         self.asked = threading.Event()
         self.closed = threading.Event()
 
     def url(self, path: str) -> str:
+        """Return the URL of a path."""
         return f"http://127.0.0.1:{self.server_port}{path}"
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
     server: Server
 
     def do_GET(self) -> None:
+        """Send the file, or nothing."""
         self.server.asked.set()
         if self.path == "/silent":
             self.server.closed.wait()
@@ -47,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has
-        pass
+        """Say nothing."""
 
 
 @pytest.fixture
