@@ -1,56 +1,71 @@
 //! `file=PATH`: a file of the host, plain or compressed, in any format that `qemu-img` reads.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
 
-use super::unpack::unpack;
-use crate::event::Reporter;
-use crate::image::header::{Compression, Header};
-use crate::image::{Image, ImageName};
-use crate::process::qemu_img;
-use crate::{CancelToken, Error, ErrorKind, Event, Store};
+use super::intake::{Intake, Origin};
+use super::receive::{Contents, MAGIC, receive};
+use super::{Place, Plain};
+use crate::image::header::Compression;
+use crate::{Error, ErrorKind};
 
-/// As many bytes as tell one compression from another.
-const MAGIC: usize = 16;
-
-/// Makes the file the image of that name.
-pub(super) fn bring_in(
-    store: &Store,
-    name: &ImageName,
-    path: &Path,
-    reporter: &Reporter,
-    cancel: &CancelToken,
-) -> Result<Image, Error> {
-    let source = open(path)?;
-    let reservation = store.reserve(name, None, reporter, cancel)?;
-    // Whoever had the name before may have been bringing in the same image.
-    if let Some(image) = store.image(name)? {
-        return Ok(image);
-    }
-    let plain = match Compression::detect(&first_bytes(&source, path)?) {
-        None => path.to_owned(),
-        Some(compression) => {
-            let unpacked = reservation.folder().join("unpacked");
-            unpack(&source, compression, path, &unpacked, reporter, cancel)?;
-            unpacked
-        }
-    };
-    let header = inspect(&plain, path)?;
-    let converted = reservation.folder().join("image.qcow2");
-    convert(&plain, path, &header, &converted, reporter, cancel)?;
-    reservation.commit(&converted)
+/// A file that is open.
+pub(super) struct ImageFile {
+    file: File,
+    path: PathBuf,
 }
 
-fn open(path: &Path) -> Result<File, Error> {
-    let failed = |error| unreadable(path, error);
-    // Opening, say, a named pipe would wait for its other end.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        let message = format!("'{}' is no regular file", path.display());
-        return Err(Error::new(ErrorKind::SourceFailed, message).hint("name the file of a disk image"));
+impl ImageFile {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |error| unreadable(path, error);
+        // Opening, say, a named pipe would wait for its other end.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            let message = format!("'{}' is no regular file", path.display());
+            return Err(Error::new(ErrorKind::SourceFailed, message).hint("name the file of a disk image"));
+        }
+        Ok(Self { file: File::open(path).map_err(failed)?, path: path.to_owned() })
     }
-    File::open(path).map_err(failed)
+
+    /// Returns the file itself where it can be used as it is, else what it holds.
+    pub(super) fn fetch(mut self, place: &Place<'_>) -> Result<Plain, Error> {
+        let (named, path) = (self.path.display().to_string(), self.path.clone());
+        if self.compression().map_err(|error| unreadable(&path, error))?.is_some() {
+            let origin = self.origin(format!("Decompressing {named}"), place);
+            return Ok(Plain { path: receive(origin, Contents::Disk, place)?, named });
+        }
+        if place.checksum.is_some() {
+            Intake::new(self.origin(format!("Checking {named}"), place), place).finish()?;
+        }
+        Ok(Plain { path, named })
+    }
+
+    fn compression(&mut self) -> io::Result<Option<Compression>> {
+        let mut start = Vec::new();
+        (&self.file).take(MAGIC as u64).read_to_end(&mut start)?;
+        self.file.rewind()?;
+        Ok(Compression::detect(&start))
+    }
+
+    fn origin(self, task: String, place: &Place<'_>) -> Origin {
+        Origin {
+            named: self.path.display().to_string(),
+            task,
+            total: self.file.metadata().ok().map(|metadata| metadata.len()),
+            checksum: place.checksum.cloned(),
+            stream: Box::new(self),
+        }
+    }
+}
+
+/// Errors are explained.
+impl Read for ImageFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            _ => io::Error::other(unreadable(&self.path, error)),
+        })
+    }
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
@@ -65,59 +80,4 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
         Some(hint) => error.hint(hint),
         None => error,
     }
-}
-
-fn first_bytes(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
-    let mut bytes = vec![0; MAGIC];
-    let mut length = 0;
-    while length < MAGIC {
-        match file.read_at(&mut bytes[length..], length as u64) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(path, error)),
-        }
-    }
-    bytes.truncate(length);
-    Ok(bytes)
-}
-
-/// Reads the header, and refuses what QEMU must not open. `named` is the file that the user knows.
-fn inspect(plain: &Path, named: &Path) -> Result<Header, Error> {
-    let refused = |reason: &str| {
-        let message = format!("the image file '{}' is refused: {reason}", named.display());
-        Error::new(ErrorKind::InvalidImage, message)
-    };
-    let file = File::open(plain).map_err(|error| unreadable(named, error))?;
-    if file.metadata().map_err(|error| unreadable(named, error))?.len() == 0 {
-        return Err(refused("it is empty"));
-    }
-    let header = Header::read(&file).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => refused(&error.to_string()),
-        _ => unreadable(named, error),
-    })?;
-    match header.refusal() {
-        Some(reason) => Err(refused(reason).hint("only an image that is whole in itself can be brought in")),
-        None => Ok(header),
-    }
-}
-
-fn convert(
-    plain: &Path,
-    named: &Path,
-    header: &Header,
-    converted: &Path,
-    reporter: &Reporter,
-    cancel: &CancelToken,
-) -> Result<(), Error> {
-    let task = format!("Converting {}", named.display());
-    let total = header.virtual_size;
-    let mut done = 0;
-    let mut progress = |part: f64| {
-        done = (part * total as f64) as u64;
-        reporter.progress(&task, done, Some(total));
-    };
-    qemu_img::convert(plain, header.format.name(), converted, &mut progress, cancel)?;
-    reporter.send_blocking(Event::Progress { task, done: total, total: Some(total), finished: true });
-    Ok(())
 }

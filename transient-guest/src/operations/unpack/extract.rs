@@ -13,11 +13,10 @@ use rustix::fs::{
     futimens,
 };
 use rustix::io::Errno;
+use transient_guest::archive::{Archive, Broken, Kind, Member, SparseMap};
 use transient_guest::protocol::FailureCause;
 
-use super::archive::{Archive, Broken, Kind, Member};
 use super::placement::Places;
-use super::sparse::SparseMap;
 use crate::operations::failure::{Doing, Failure};
 use crate::operations::inside;
 
@@ -60,7 +59,7 @@ impl Extractor {
     pub(super) fn unpack<R: BufRead>(mut self, archive: &mut Archive<R>) -> Result<Option<String>, Failure> {
         let base = self.places.base().to_owned();
         self.folder(&base)?;
-        while let Some(member) = archive.next()? {
+        while let Some(member) = archive.next_member()? {
             let path = self.places.path(&member.path)?;
             self.place(archive, &member, &path)
                 .map_err(|error| error.into_failure(|| format!("cannot unpack {}", path.display())))?;

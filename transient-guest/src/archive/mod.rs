@@ -1,12 +1,19 @@
 //! Members of a tar archive: POSIX ustar and pax, GNU, and what came before.
 
+mod acl;
+mod pax;
+mod sparse;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, BufRead};
 
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use super::pax::{self, Record};
-use super::sparse::{PaxSparse, SparseMap, number};
+pub use sparse::SparseMap;
+
+use pax::Record;
+use sparse::{PaxSparse, number};
 
 const BLOCK: u64 = 512;
 /// The most bytes of an extended header or a long name.
@@ -14,7 +21,15 @@ const MOST_EXTENDED: u64 = 16 << 20;
 
 /// What is wrong with an archive.
 #[derive(Debug)]
-pub(super) struct Broken(pub(super) String);
+pub struct Broken(pub String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
@@ -23,45 +38,54 @@ impl From<io::Error> for Broken {
 }
 
 /// The result of reading an archive.
-pub(super) type Result<T> = std::result::Result<T, Broken>;
+pub type Result<T> = std::result::Result<T, Broken>;
 
 /// Says what is wrong with an archive.
-pub(super) fn broken(what: &str) -> Broken {
+fn broken(what: &str) -> Broken {
     Broken(what.to_owned())
 }
 
 /// One file of an archive; its data is to be read from the [`Archive`] before the next is asked for.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) kind: Kind,
+pub struct Member {
+    /// What it is.
+    pub kind: Kind,
     /// As it stands in the archive.
-    pub(super) path: Vec<u8>,
-    pub(super) mode: u32,
-    pub(super) owner: u32,
-    pub(super) group: u32,
+    pub path: Vec<u8>,
+    /// The permissions.
+    pub mode: u32,
+    /// The number of the user.
+    pub owner: u32,
+    /// The number of the group.
+    pub group: u32,
     /// Seconds and nanoseconds.
-    pub(super) modified: (i64, u32),
-    pub(super) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub modified: (i64, u32),
+    /// Extended attributes.
+    pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A file; the parts of a sparse one, else all of it, are the data.
     File(Option<SparseMap>),
+    /// A directory.
     Directory,
     /// A symbolic link to this.
     Link(Vec<u8>),
     /// Another name of the file of this name in the archive.
     HardLink(Vec<u8>),
+    /// A character device of these numbers.
     CharacterDevice(u32, u32),
+    /// A block device of these numbers.
     BlockDevice(u32, u32),
+    /// A named pipe.
     Fifo,
 }
 
 /// Reads the members of an archive one after the other.
 #[derive(Debug)]
-pub(super) struct Archive<R> {
+pub struct Archive<R> {
     source: R,
     /// How much of the member's data has not been read, in bytes.
     left: u64,
@@ -91,17 +115,17 @@ impl Extended {
 
 impl<R: BufRead> Archive<R> {
     /// Reads an archive from its beginning.
-    pub(super) fn new(source: R) -> Self {
+    pub fn new(source: R) -> Self {
         Self { source, left: 0, padding: 0, global: Vec::new() }
     }
 
     /// Returns how much of the member's data has not been read, in bytes.
-    pub(super) fn left(&self) -> u64 {
+    pub fn left(&self) -> u64 {
         self.left
     }
 
     /// Returns the next piece of the member's data, empty at its end.
-    pub(super) fn piece(&mut self) -> Result<&[u8]> {
+    pub fn piece(&mut self) -> Result<&[u8]> {
         if self.left == 0 {
             return Ok(&[]);
         }
@@ -114,13 +138,13 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Says that so much of a [`piece`](Self::piece) has been used.
-    pub(super) fn used(&mut self, count: usize) {
+    pub fn used(&mut self, count: usize) {
         self.source.consume(count);
         self.left -= count as u64;
     }
 
     /// Returns the next member; `None` at the end of the archive.
-    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+    pub fn next_member(&mut self) -> Result<Option<Member>> {
         let mut extended = Extended::default();
         loop {
             self.skip_rest()?;
@@ -298,7 +322,7 @@ fn id(number: u64) -> Result<u32> {
 }
 
 /// Reads a block; `None` at the end of the source.
-pub(super) fn read_block(source: &mut impl BufRead) -> Result<Option<[u8; BLOCK as usize]>> {
+fn read_block(source: &mut impl BufRead) -> Result<Option<[u8; BLOCK as usize]>> {
     let mut block = [0; BLOCK as usize];
     let mut filled = 0;
     while filled < block.len() {
