@@ -125,6 +125,8 @@ enum transient_event_kind
   TRANSIENT_EVENT_KIND_NOTE = 7,
   // `build_finished`
   TRANSIENT_EVENT_KIND_BUILD_FINISHED = 8,
+  // `pull_finished`
+  TRANSIENT_EVENT_KIND_PULL_FINISHED = 9,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -262,16 +264,17 @@ typedef struct transient_error transient_error;
 // An image. It never changes: several threads may read it at once.
 typedef struct transient_image transient_image;
 
-// What a backend holds. It never changes: several threads may read it at once.
+// What a backend holds, or images that were asked for. It never changes: several threads may read it at once.
 typedef struct transient_image_list transient_image_list;
 
-// An image spec, `NAME` or `NAME,PROTOCOL=SOURCE`, taken apart. It never changes.
+// An image spec, `NAME` or `NAME,PROTOCOL=SOURCE`, with or without a checksum behind it, taken apart. It never
+// changes.
 typedef struct transient_image_spec transient_image_spec;
 
 // A checked Imagefile. It never changes: several threads may read it at once.
 typedef struct transient_imagefile transient_imagefile;
 
-// The folders that the library works with.
+// The folders that the library works with, and how images are downloaded.
 typedef struct transient_locations transient_locations;
 
 // Names, or other short texts. It never changes: several threads may read it at once.
@@ -365,6 +368,16 @@ typedef struct {
   double elapsed;
 } transient_build_finished;
 
+// An image is in the backend, as was asked for.
+typedef struct {
+  // The image.
+  const transient_image *image;
+  // Whether it was brought in; else it was there already.
+  bool fetched;
+  // How many seconds it took.
+  double elapsed;
+} transient_pull_finished;
+
 // What happened; the event's kind says which member it is.
 typedef union {
   // A step of a build begins.
@@ -383,6 +396,8 @@ typedef union {
   transient_note note;
   // The image is whole.
   transient_build_finished build_finished;
+  // An image is in the backend.
+  transient_pull_finished pull_finished;
 } transient_event_data;
 
 // One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -428,6 +443,8 @@ typedef struct {
   const char *protocol;
   // Where the image comes from; NULL when no source is named.
   const char *source;
+  // What the bytes of the source must add up to, for example `sha256=` and 64 digits; NULL when that is not said.
+  const char *checksum;
 } transient_from;
 
 // DISK: the disk of an image that is built from scratch.
@@ -722,6 +739,41 @@ bool transient_cancel_token_is_cancelled(const transient_cancel_token *token);
 // Frees a token. NULL is ignored. A call that was given it goes on, and can no longer be cancelled by it.
 void transient_cancel_token_free(transient_cancel_token *token);
 
+// Sets the proxy for http, for example `http://proxy:3128` or `socks5h://user:password@proxy`; NULL is none. `url`
+// is copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_set_http_proxy(transient_locations *locations,
+                                                    const char *url,
+                                                    transient_error **error_out);
+
+// Sets the proxy for https; NULL is none. `url` is copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_set_https_proxy(transient_locations *locations,
+                                                     const char *url,
+                                                     transient_error **error_out);
+
+// Sets what is reached without a proxy, separated by commas: names, with all that is below them, addresses, networks
+// (`10.0.0.0/8`), or `*`; NULL is nothing. `hosts` is copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_set_no_proxy(transient_locations *locations,
+                                                  const char *hosts,
+                                                  transient_error **error_out);
+
+// Adds a file in PEM format, or a folder of them, with certificate authorities to trust; the first takes the place
+// of the system's. `path` is copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_add_certificates(transient_locations *locations,
+                                                      const char *path,
+                                                      transient_error **error_out);
+
+// Sets the server that knows the vagrant boxes; the default is that of Vagrant itself. `url` is copied. No other
+// thread may use `locations` meanwhile.
+transient_status transient_locations_set_vagrant_server(transient_locations *locations,
+                                                        const char *url,
+                                                        transient_error **error_out);
+
+// Sets what that server, and no other, is shown for boxes that are not public; NULL is nothing. `token` is copied.
+// No other thread may use `locations` meanwhile.
+transient_status transient_locations_set_vagrant_token(transient_locations *locations,
+                                                       const char *token,
+                                                       transient_error **error_out);
+
 // Frees an error and all strings that came from it. NULL is ignored.
 void transient_error_free(transient_error *error);
 
@@ -802,8 +854,10 @@ void transient_image_free(transient_image *image);
 // Returns how many images there are.
 size_t transient_image_list_len(const transient_image_list *list);
 
-// Returns an image, in the order of their names; NULL behind the last. The list owns it.
-const transient_image *transient_image_list_get(const transient_image_list *list, size_t index);
+// Returns an image, in the order of their names or in that in which they were asked for; NULL behind the last. The
+// list owns it.
+const transient_image *transient_image_list_get(const transient_image_list *list,
+                                                size_t index);
 
 // Returns how many files look like images and are none.
 size_t transient_image_list_warnings_len(const transient_image_list *list);
@@ -847,6 +901,10 @@ const char *transient_image_spec_protocol(const transient_image_spec *spec);
 
 // Returns where the image comes from; NULL when the spec has no source. Lives as long as the spec.
 const char *transient_image_spec_source(const transient_image_spec *spec);
+
+// Returns what the bytes of the source must add up to, for example `sha256=` and 64 hexadecimal digits; NULL when
+// the spec does not say. Lives as long as the spec.
+const char *transient_image_spec_checksum(const transient_image_spec *spec);
 
 // Frees a spec. NULL is ignored.
 void transient_image_spec_free(transient_image_spec *spec);
@@ -899,7 +957,9 @@ void transient_imagefile_free(transient_imagefile *imagefile);
 
 // Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
 // `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
-// `transient/appliance` beside this library.
+// `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
+// `all_proxy`, `no_proxy`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `VAGRANT_SERVER_URL`, `VAGRANT_CLOUD_TOKEN` and
+// `ATLAS_TOKEN`.
 //
 // The caller owns `*locations_out`: `transient_locations_free`. No other thread may change the environment
 // meanwhile.
@@ -987,6 +1047,33 @@ const transient_mount *transient_plan_mount(const transient_plan *plan, size_t i
 // Frees a plan. NULL is ignored.
 void transient_plan_free(transient_plan *plan);
 
+// Brings images into the backend, those that it lacks, one after the other, and returns when others can see them.
+// `specs` has `specs_len` image specs, as they follow `FROM` in an Imagefile. Where one fails, those before it stay.
+//
+// `on_event` may be NULL; else it is called on the calling thread, with `user_data`, for each event, and never
+// again once this function has returned. It must not unwind. `finalizer` may be NULL; else it is called once
+// with `user_data` on the calling thread before this function returns, whatever the outcome.
+//
+// `cancel` may be NULL. Any thread may cancel; the call then cleans up and fails with
+// `TRANSIENT_STATUS_CANCELLED`.
+//
+// `list_out` may be NULL; else on success the caller owns `*list_out`, which has the images in the order of the
+// specs: `transient_image_list_free`.
+//
+// Any thread may call this, and several at once. No handle that it was given may be freed meanwhile.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`, `TRANSIENT_STATUS_IMAGE_NOT_FOUND`,
+// `TRANSIENT_STATUS_SOURCE_FAILED`, `TRANSIENT_STATUS_INVALID_IMAGE`, and what else can go wrong on the host.
+transient_status transient_pull(const transient_store *store,
+                                const char *const *specs,
+                                size_t specs_len,
+                                transient_event_callback on_event,
+                                void *user_data,
+                                transient_finalizer finalizer,
+                                const transient_cancel_token *cancel,
+                                transient_image_list **list_out,
+                                transient_error **error_out);
+
 // Returns the stable name of a status, for example `image-in-use`; `ok` for 0, NULL for a number that is none.
 //
 // The string lives as long as the program. Any thread may call this.
@@ -1070,8 +1157,8 @@ uint32_t transient_abi_version(void);
 // program.
 const char *transient_version(void);
 
-// Returns whether the library has a feature: `appliance`, `build`, `imagefile`, `inspect`, `log`, `plan` or
-// `store` in this release. Any other name, also none, gives false.
+// Returns whether the library has a feature: `appliance`, `build`, `imagefile`, `inspect`, `log`, `plan`, `pull`
+// or `store` in this release. Any other name, also none, gives false.
 bool transient_has_feature(const char *name);
 
 #ifdef __cplusplus

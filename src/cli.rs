@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, Value
 
 use crate::failure::Status;
 
-/// Build, list and remove virtual machine disk images.
+/// Build, pull, list and remove virtual machine disk images.
 #[derive(Debug, Parser)]
 #[command(name = "transient", version, max_term_width = 100, subcommand_required = true)]
 #[command(infer_long_args = true, disable_help_subcommand = true)]
@@ -25,7 +25,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Build, list and remove disk images
+    /// Build, pull, list and remove disk images
     #[command(subcommand)]
     Image(ImageCommand),
     /// Look at or assemble what the builder VM boots
@@ -43,6 +43,8 @@ pub(crate) enum Command {
 pub(crate) enum ImageCommand {
     /// Build an image from an Imagefile
     Build(Box<ImageBuild>),
+    /// Bring images into the backend, those that it lacks
+    Pull(ImagePull),
     /// List the images of the backend
     Ls(ImageLs),
     /// Remove images from the backend: all that are named, or none
@@ -136,6 +138,21 @@ pub(crate) struct VmArgs {
     /// The QEMU program, a name or a path
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64", value_hint = ValueHint::CommandName)]
     pub(crate) qemu_bin_name: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagePull {
+    /// What to bring in: NAME,http=URL or NAME,file=PATH, with or without ,sha256=DIGEST behind it, or
+    /// NAME,vagrant=USER/BOX:VERSION, for which USER/BOX:VERSION is enough
+    #[arg(required = true, value_name = "SPEC")]
+    pub(crate) specs: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    /// How to show what happens; auto is tty on a terminal, else plain; json is one object a line on stdout
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub(crate) progress: Progress,
 }
 
 #[derive(Debug, Args)]

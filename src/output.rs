@@ -47,7 +47,7 @@ pub(crate) fn image_table(images: &[Image]) -> String {
 }
 
 /// A name may hold anything but NUL: control characters would spoil the table, or the terminal.
-fn printable(name: &str) -> String {
+pub(crate) fn printable(name: &str) -> String {
     name.chars()
         .flat_map(|character| match character {
             control if control.is_control() => control.escape_default().collect::<Vec<_>>(),

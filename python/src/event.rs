@@ -35,6 +35,10 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         Event::BuildFinished { image, elapsed } => {
             class("BuildFinished")?.call1((image::object(py, &image)?, elapsed.as_secs_f64()))?
         }
+        Event::PullFinished { image, fetched, elapsed } => {
+            let image = image::object(py, &image)?;
+            class("PullFinished")?.call1((image, fetched, elapsed.as_secs_f64()))?
+        }
         _ => return Ok(None),
     }))
 }

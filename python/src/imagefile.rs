@@ -7,7 +7,7 @@ use pyo3::types::PyTuple;
 use transient_core::imagefile::{Base, Instruction, Partition, Transfer};
 
 use crate::error::{detached, exception};
-use crate::name::origin;
+use crate::name::{Origin, origin};
 use crate::plan::{self, label};
 
 /// A checked Imagefile.
@@ -82,8 +82,8 @@ pub(crate) fn instruction<'py>(
             class("From")?.call1((line, text, &none, &none, &none))
         }
         Instruction::From(Base::Image(spec)) => {
-            let (protocol, source) = origin(spec);
-            class("From")?.call1((line, text, spec.name.as_str(), protocol, source))
+            let Origin { protocol, source, checksum } = origin(spec);
+            class("From")?.call1((line, text, spec.name.as_str(), protocol, source, checksum))
         }
         Instruction::Disk(disk) => class("Disk")?.call1((line, text, disk.bytes(), label(disk.label))),
         Instruction::Partition(partition) => partition_object(&class("Partition")?, partition, line, text),

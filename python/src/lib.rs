@@ -6,8 +6,9 @@
 #![deny(unsafe_code)]
 
 mod appliance;
-mod build;
+mod call;
 mod command;
+mod downloads;
 mod error;
 mod event;
 mod image;
@@ -24,7 +25,7 @@ mod _transient {
     #[pymodule_export]
     use super::appliance::{Appliance, build_appliance, find_appliance};
     #[pymodule_export]
-    use super::build::CancelToken;
+    use super::call::CancelToken;
     #[pymodule_export]
     use super::command::run_command;
     #[pymodule_export]

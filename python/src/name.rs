@@ -29,11 +29,21 @@ pub(crate) fn decode_image_name(file_name: OsString) -> Option<String> {
 #[pyfunction]
 pub(crate) fn parse_image_spec<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     let spec: ImageSpec = text.parse().map_err(|error| exception(py, &error))?;
-    let (protocol, source) = origin(&spec);
-    py.import("transient.names")?.getattr("ImageSpec")?.call1((spec.name.as_str(), protocol, source))
+    let Origin { protocol, source, checksum } = origin(&spec);
+    let arguments = (spec.name.as_str(), protocol, source, checksum);
+    py.import("transient.names")?.getattr("ImageSpec")?.call1(arguments)
 }
 
-/// Returns the protocol and the source of a spec that has them.
-pub(crate) fn origin(spec: &ImageSpec) -> (Option<&'static str>, Option<&str>) {
-    spec.source.as_ref().map(|(protocol, source)| (protocol.name(), source.as_str())).unzip()
+/// Where a spec says that the image comes from.
+pub(crate) struct Origin<'a> {
+    pub(crate) protocol: Option<&'static str>,
+    pub(crate) source: Option<&'a str>,
+    pub(crate) checksum: Option<String>,
+}
+
+/// Returns what a spec says about where the image comes from.
+pub(crate) fn origin(spec: &ImageSpec) -> Origin<'_> {
+    let source = spec.source.as_ref().map(|(protocol, source)| (protocol.name(), source.as_str()));
+    let (protocol, source) = source.unzip();
+    Origin { protocol, source, checksum: spec.checksum.as_ref().map(ToString::to_string) }
 }

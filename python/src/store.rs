@@ -8,9 +8,10 @@ use std::time::Duration;
 use pyo3::exceptions::{PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use transient_core::{Accelerator, BuildOptions, ImageName, Locations, Network, Terminal};
+use transient_core::{Accelerator, BuildOptions, ImageName, ImageSpec, Locations, Network, Terminal};
 
-use crate::build::{self, CancelToken};
+use crate::call::{CancelToken, call};
+use crate::downloads::GivenDownloads;
 use crate::error::{detached, exception};
 use crate::image::{self, Size};
 use crate::name::image_name;
@@ -40,23 +41,27 @@ pub(crate) fn packaged_appliance(py: Python<'_>) -> PyResult<PathBuf> {
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (backend = None, vmstore = None, *, cache = None, appliance = None))]
+    #[pyo3(signature = (backend = None, vmstore = None, *, cache = None, appliance = None, downloads = None))]
     fn new(
         py: Python<'_>,
         backend: Option<PathBuf>,
         vmstore: Option<PathBuf>,
         cache: Option<PathBuf>,
         appliance: Option<PathBuf>,
+        downloads: Option<GivenDownloads>,
     ) -> PyResult<Self> {
         let mut locations = locations(py, backend, vmstore)?;
         locations.cache = cache.unwrap_or(locations.cache);
         locations.appliance = appliance.or(locations.appliance);
+        locations.downloads = downloads.map_or(locations.downloads, Into::into);
         Ok(Self(transient_core::Store::new(locations)))
     }
 
     #[staticmethod]
-    fn below(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
+    #[pyo3(signature = (folder, *, downloads = None))]
+    fn below(py: Python<'_>, folder: PathBuf, downloads: Option<GivenDownloads>) -> PyResult<Self> {
         let mut locations = Locations::below(folder);
+        locations.downloads = downloads.map_or(locations.downloads, Into::into);
         locations.appliances.push(packaged_appliance(py)?);
         Ok(Self(transient_core::Store::new(locations)))
     }
@@ -113,7 +118,29 @@ impl Store {
         options.terminal = if terminal { Some(own_terminal(py)?) } else { None };
         // A token of this call's own where none is given; else the given one, which an interrupt cancels too.
         let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
-        build::build(py, self.0.clone(), options, on_event, &cancel)
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work =
+            move |listener: &mut dyn FnMut(_)| transient_core::build(&store, &options, listener, &token);
+        image::object(py, &call(py, on_event, &cancel, work)?)
+    }
+
+    #[pyo3(signature = (*specs, on_event = None, cancel = None))]
+    fn pull<'py>(
+        &self,
+        py: Python<'py>,
+        specs: &Bound<'_, PyTuple>,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let specs: Vec<String> = specs.extract()?;
+        let specs: Vec<ImageSpec> = specs
+            .iter()
+            .map(|spec| spec.parse().map_err(|error| exception(py, &error)))
+            .collect::<PyResult<_>>()?;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work = move |listener: &mut dyn FnMut(_)| transient_core::pull(&store, &specs, listener, &token);
+        call(py, on_event, &cancel, work)?.iter().map(|image| image::object(py, image)).collect()
     }
 
     fn images<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {

@@ -1,4 +1,4 @@
-r"""Builds, lists and removes virtual machine disk images.
+r"""Builds, pulls, lists and removes virtual machine disk images.
 
 >>> import transient
 >>> imagefile = transient.Imagefile.parse("FROM scratch\nDISK 1 GB GPT\nPARTITION 1 FORMAT ext4 MOUNT /\n")
@@ -18,7 +18,7 @@ from .image import Image
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .options import BuildOptions, StrPath
+    from .options import BuildOptions, PullOptions, StrPath
 
 __all__ = [
     "CancelToken",
@@ -38,6 +38,7 @@ __all__ = [
     "options",
     "parse_bytes",
     "plan",
+    "pull",
     "remove",
 ]
 
@@ -45,6 +46,11 @@ __all__ = [
 def build(directory: StrPath, *, name: str, **options: Unpack[BuildOptions]) -> Image:
     """Build an image into the default store; see `Store.build`."""
     return Store().build(directory, name=name, **options)
+
+
+def pull(*specs: str, **options: Unpack[PullOptions]) -> list[Image]:
+    """Bring images into the default store; see `Store.pull`."""
+    return Store().pull(*specs, **options)
 
 
 def images() -> list[Image]:

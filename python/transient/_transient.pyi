@@ -8,7 +8,7 @@ from .events import Event
 from .image import Image
 from .instructions import Instruction
 from .names import ImageSpec
-from .options import Accelerator, Network, Size, StrPath
+from .options import Accelerator, Downloads, Network, Size, StrPath
 from .plan import Plan
 
 __all__ = [
@@ -50,6 +50,7 @@ class Store:
         *,
         cache: StrPath | None = None,
         appliance: StrPath | None = None,
+        downloads: Downloads | None = None,
     ) -> Store:
         """Open a store.
 
@@ -58,13 +59,14 @@ class Store:
             vmstore: The folder of the VMs; else `TRANSIENT_VMSTORE`, else the user's own.
             cache: What may be thrown away and made again; else `TRANSIENT_CACHE`, else the user's own.
             appliance: What the builder VM boots; else `TRANSIENT_APPLIANCE`, else the one of this package.
+            downloads: How images are downloaded; else as `https_proxy`, `SSL_CERT_FILE` and such say.
 
         Raises:
             transient.errors.InvalidArgument: A folder is not named, and there is no `HOME` either.
         """
 
     @staticmethod
-    def below(folder: StrPath) -> Store:
+    def below(folder: StrPath, *, downloads: Downloads | None = None) -> Store:
         """Return a store with everything below one folder, whatever the environment says."""
 
     @property
@@ -123,6 +125,31 @@ class Store:
             transient.errors.InvalidImagefile: The Imagefile has errors; nothing was booted.
             transient.errors.CommandFailed: A RUN failed.
             transient.errors.ImageInUse: A VM has a disk on the image that would be replaced.
+            transient.errors.Cancelled: `cancel` was cancelled.
+            transient.Error: Whatever else can go wrong; each kind has a subclass.
+        """
+
+    def pull(
+        self,
+        *specs: str,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Image]:
+        """Bring images into the store, those that it lacks, one after the other; return them.
+
+        A spec is what may follow `FROM` in an Imagefile: `NAME,http=URL`, `NAME,file=PATH`, either with
+        `,sha256=DIGEST` behind it, or `NAME,vagrant=USER/BOX:VERSION`, for which `USER/BOX:VERSION` is
+        enough. What another process is bringing in is waited for.
+
+        Args:
+            specs: The images' specs. Where one fails, those before it stay.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.InvalidImageName: A spec makes no sense; nothing was fetched.
+            transient.errors.SourceFailed: A source cannot be read.
+            transient.errors.InvalidImage: What came is damaged, another file than was meant, or no image.
             transient.errors.Cancelled: `cancel` was cancelled.
             transient.Error: Whatever else can go wrong; each kind has a subclass.
         """
@@ -204,12 +231,12 @@ class Imagefile:
 
 @final
 class CancelToken:
-    """Ends the builds that it was given to, from any thread."""
+    """Ends the calls that it was given to, from any thread."""
 
     def __new__(cls) -> CancelToken:
         """Return a token that nobody has cancelled."""
     def cancel(self) -> None:
-        """End the builds that hold this token; they clean up, then raise `transient.errors.Cancelled`."""
+        """End the calls that hold this token; they clean up, then raise `transient.errors.Cancelled`."""
     @property
     def cancelled(self) -> bool:
         """Whether `cancel` was called."""
@@ -291,7 +318,7 @@ def decode_image_name(file_name: StrPath) -> str | None:
     """Return the name of the image that is kept in a file of this name; `None` when that is no image."""
 
 def parse_image_spec(text: str) -> ImageSpec:
-    """Read an image spec, as it follows `FROM`: `NAME`, or `NAME,PROTOCOL=SOURCE`.
+    """Read an image spec, as it follows `FROM`: `NAME`, or `NAME,PROTOCOL=SOURCE[,sha256=DIGEST]`.
 
     Raises:
         transient.errors.InvalidImageName: It is none; `hints` has what is known instead.

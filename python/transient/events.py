@@ -1,4 +1,4 @@
-"""What a build tells while it works: give `on_event` a function that takes one of these.
+"""What a long call tells while it works: give `on_event` a function that takes one of these.
 
 >>> def on_event(event):
 ...     if isinstance(event, StepStarted):
@@ -102,5 +102,27 @@ class BuildFinished:
     """Seconds since the start of the build."""
 
 
-Event = Union[StepStarted, StepFinished, BuilderStarted, Output, Progress, Warning, Note, BuildFinished]
+@dataclass(frozen=True)
+class PullFinished:
+    """An image is in the store, as was asked for."""
+
+    image: Image
+    """The image."""
+    fetched: bool
+    """Whether it was brought in; else it was there already."""
+    elapsed: float
+    """How many seconds it took."""
+
+
+Event = Union[
+    StepStarted,
+    StepFinished,
+    BuilderStarted,
+    Output,
+    Progress,
+    Warning,
+    Note,
+    BuildFinished,
+    PullFinished,
+]
 """Any of them. Later releases may have more."""

@@ -24,6 +24,8 @@ class From(_Instruction):
     """`file`, `http` or `vagrant`, if a source is named."""
     source: str | None
     """Where the image comes from, if a source is named."""
+    checksum: str | None = None
+    """What the source must add up to, `sha256=...` or `sha512=...`, if that is said."""
 
 
 @dataclass(frozen=True)

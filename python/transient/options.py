@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union
 
 if TYPE_CHECKING:
@@ -21,6 +22,31 @@ Accelerator = Literal["auto", "kvm", "tcg"]
 
 Network = Literal["user", "none"]
 """A VM's network: out to where the host reaches, or none."""
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """How images are downloaded."""
+
+    http_proxy: str | None = field(default=None, repr=False)
+    """The proxy for http, for example `http://proxy:3128` or `socks5h://user:password@proxy`."""
+    https_proxy: str | None = field(default=None, repr=False)
+    """The proxy for https."""
+    no_proxy: str | None = None
+    """What is reached without: names, with all below them, addresses, networks, `*`, with commas between."""
+    certificates: Sequence[StrPath] = ()
+    """Files in PEM format, or folders of them, with the authorities to trust; none are the system's."""
+    vagrant_server: str | None = None
+    """The server that knows the vagrant boxes; else that of Vagrant itself."""
+    vagrant_token: str | None = field(default=None, repr=False)
+    """What that server, and no other, is shown for boxes that are not public."""
+
+
+class PullOptions(TypedDict, total=False):
+    """The options of `Store.pull`, which documents them; for functions that pass them on."""
+
+    on_event: Callable[[Event], Any] | None
+    cancel: CancelToken | None
 
 
 class BuildOptions(TypedDict, total=False):

@@ -8,7 +8,6 @@ use transient_core::{Accelerator, BuildOptions, ImageName, Store, Terminal, VmOp
 
 use crate::cli::{self, ImageBuild, Progress, VmArgs};
 use crate::failure::Failure;
-use crate::{interrupt, render};
 
 pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Failure> {
     let mut options = BuildOptions::new(args.build_dir, ImageName::new(args.name)?);
@@ -20,27 +19,8 @@ pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Fail
 
     let locations = super::locations(args.backend, Some(args.vmstore))?;
     let store = Store::new(super::with_appliances(locations, appliances));
-    let cancel = interrupt::token().map_err(|error| Failure::Write("a signal handler".to_owned(), error))?;
-    let mut renderer = render::renderer(args.progress);
-    let mut broken = None;
-    let result = build(
-        &store,
-        &options,
-        &mut |event| {
-            if broken.is_none()
-                && let Err(error) = renderer.event(&event)
-            {
-                broken = Some(error);
-                cancel.cancel();
-            }
-        },
-        &cancel,
-    );
-    renderer.finish();
-    match (result, broken) {
-        (Err(_), Some(error)) => Err(error.into()),
-        (result, _) => Ok(result.map(drop)?),
-    }
+    super::watched(args.progress, |listener, cancel| build(&store, &options, listener, cancel))?;
+    Ok(())
 }
 
 fn vm_options(args: VmArgs) -> VmOptions {

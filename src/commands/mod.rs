@@ -5,16 +5,17 @@ mod appliance_show;
 mod completions;
 mod image_build;
 mod image_ls;
+mod image_pull;
 mod image_rm;
 mod man;
 
 use std::path::PathBuf;
 
-use transient_core::{ImageName, Locations, Store};
+use transient_core::{CancelToken, Error, Event, ImageName, Locations, Store};
 
 use crate::cli::{ApplianceCommand, BackendArgs, Cli, Command, Format, ImageCommand, Progress, VmStoreArgs};
 use crate::failure::{Failure, Status};
-use crate::logging;
+use crate::{interrupt, logging, render};
 
 /// Runs what was asked for, and prints the error if there is one.
 pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
     let json = wants_json(&cli.command);
     let result = match cli.command {
         Command::Image(ImageCommand::Build(args)) => image_build::run(*args, appliances),
+        Command::Image(ImageCommand::Pull(args)) => image_pull::run(args),
         Command::Image(ImageCommand::Ls(args)) => image_ls::run(args),
         Command::Image(ImageCommand::Rm(args)) => image_rm::run(args),
         Command::Appliance(ApplianceCommand::Build(args)) => appliance_build::run(args),
@@ -40,10 +42,35 @@ pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
 fn wants_json(command: &Command) -> bool {
     match command {
         Command::Image(ImageCommand::Build(args)) => args.progress == Progress::Json,
+        Command::Image(ImageCommand::Pull(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Ls(args)) => args.format == Format::Json,
         Command::Image(ImageCommand::Rm(args)) => args.format == Format::Json,
         Command::Appliance(ApplianceCommand::Show(args)) => args.format == Format::Json,
         Command::Appliance(ApplianceCommand::Build(_)) | Command::Completions(_) | Command::Man(_) => false,
+    }
+}
+
+/// Does long work, whose events are shown, and which a signal ends, or a reader of the events that is gone.
+fn watched<T>(
+    progress: Progress,
+    work: impl FnOnce(&mut dyn FnMut(Event), &CancelToken) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    let cancel = interrupt::token().map_err(|error| Failure::Write("a signal handler".to_owned(), error))?;
+    let mut renderer = render::renderer(progress);
+    let mut broken = None;
+    let mut listener = |event| {
+        if broken.is_none()
+            && let Err(error) = renderer.event(&event)
+        {
+            broken = Some(error);
+            cancel.cancel();
+        }
+    };
+    let result = work(&mut listener, &cancel);
+    renderer.finish();
+    match (result, broken) {
+        (Err(_), Some(error)) => Err(error.into()),
+        (result, _) => Ok(result?),
     }
 }
 

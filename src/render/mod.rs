@@ -8,9 +8,11 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::LazyLock;
 
 use indicatif::MultiProgress;
-use transient_core::{Event, Stream};
+use transient_core::image::format_bytes;
+use transient_core::{Event, Image, Stream};
 
 use crate::cli::Progress;
+use crate::output;
 
 /// Shows events, one at a time.
 pub(crate) trait Renderer {
@@ -77,6 +79,18 @@ fn text(event: &Event) -> io::Result<()> {
             let _ = writeln!(io::stderr(), "note: {message}");
             Ok(())
         }
+        Event::PullFinished { image, fetched, .. } => {
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "{}", pulled(image, *fetched))?;
+            stdout.flush()
+        }
         _ => Ok(()),
     }
+}
+
+/// Returns the line about an image that was asked for.
+fn pulled(image: &Image, fetched: bool) -> String {
+    let name = output::printable(&image.name);
+    let sizes = format!("{}, {} on disk", format_bytes(image.virtual_size), format_bytes(image.real_size));
+    if fetched { format!("{name}: {sizes}") } else { format!("{name}: already there, {sizes}") }
 }

@@ -7,6 +7,8 @@ static const char GOOD[] =
     "# comment\nFROM scratch\nDISK 2 GB GPT\nPARTITION 1 SIZE 100 MiB FORMAT vfat MOUNT /boot/efi FLAGS efi\n"
     "PARTITION 2 FORMAT ext4 OPTIONS \"-L root\" MOUNT /\nADD a.tar 'b c' /x/\nRUN echo \\\n  hello\nINSPECT\n";
 
+#define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static void versions(void) {
     CHECK(transient_abi_version() == TRANSIENT_ABI_VERSION);
     CHECK(transient_version() != NULL);
@@ -104,6 +106,11 @@ static void names(void) {
     CHECK_TEXT(transient_image_spec_name(spec), "a");
     CHECK_TEXT(transient_image_spec_protocol(spec), "file");
     CHECK_TEXT(transient_image_spec_source(spec), "/b.qcow2");
+    CHECK(transient_image_spec_checksum(spec) == NULL);
+    transient_image_spec_free(spec);
+    CHECK_OK(transient_image_spec_parse("a,http=http://b/c,SHA256=" DIGEST, &spec, error));
+    CHECK_TEXT(transient_image_spec_source(spec), "http://b/c");
+    CHECK_TEXT(transient_image_spec_checksum(spec), "sha256=" DIGEST);
     transient_image_spec_free(spec);
     uint64_t bytes = 0;
     CHECK_OK(transient_parse_bytes("2GiB", &bytes, error));
@@ -113,11 +120,61 @@ static void names(void) {
     transient_string_free(text);
 }
 
+// Pulls an image from the file of another.
+static void on_pulled(void *user_data, const transient_event *event) {
+    if (event->kind == TRANSIENT_EVENT_KIND_PULL_FINISHED) {
+        CHECK_TEXT(transient_image_name(event->data.pull_finished.image), "copy");
+        *(int *)user_data += event->data.pull_finished.fetched ? 1 : 100;
+    }
+}
+
+static void pulls(const transient_store *store, const char *folder) {
+    char spec[4096];
+    snprintf(spec, sizeof spec, "copy,file=%s/backend/one", folder);
+    const char *specs[] = {spec, "copy"};
+    transient_image_list *list = NULL;
+    int pulled = 0;
+    CHECK_OK(transient_pull(store, specs, 2, on_pulled, &pulled, NULL, NULL, &list, error));
+    CHECK(pulled == 101 && transient_image_list_len(list) == 2 && transient_image_list_warnings_len(list) == 0);
+    CHECK_TEXT(transient_image_name(transient_image_list_get(list, 1)), "copy");
+    transient_image_list_free(list);
+    specs[0] = "x,file=/does/not/exist";
+    CHECK(transient_pull(store, specs, 1, NULL, NULL, NULL, NULL, NULL, NULL) == TRANSIENT_STATUS_SOURCE_FAILED);
+    specs[0] = "x,http=http://b/c,sha256=12";
+    CHECK(transient_pull(store, specs, 1, NULL, NULL, NULL, NULL, NULL, NULL) ==
+          TRANSIENT_STATUS_INVALID_IMAGE_NAME);
+    transient_name_list *warnings = NULL;
+    const char *names[] = {"copy"};
+    CHECK_OK(transient_store_remove(store, names, 1, false, &warnings, error));
+    transient_name_list_free(warnings);
+}
+
+static void downloads(transient_locations *locations) {
+    CHECK_OK(transient_locations_set_http_proxy(locations, "http://127.0.0.1:1", error));
+    CHECK_OK(transient_locations_set_https_proxy(locations, NULL, error));
+    CHECK_OK(transient_locations_set_no_proxy(locations, "*", error));
+    CHECK_OK(transient_locations_add_certificates(locations, "/does/not/exist", error));
+    CHECK_OK(transient_locations_set_vagrant_server(locations, "http://127.0.0.1:1", error));
+    CHECK_OK(transient_locations_set_vagrant_token(locations, "secret", error));
+    CHECK(transient_locations_set_vagrant_server(locations, NULL, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    transient_store *store = NULL;
+    CHECK_OK(transient_store_new(locations, &store, error));
+    const char *specs[] = {"some/box"};
+    transient_error *error = NULL;
+    // the certificates are looked at first of all
+    transient_status status = transient_pull(store, specs, 1, NULL, NULL, NULL, NULL, NULL, &error);
+    CHECK(status == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK(strstr(transient_error_report(error), "/does/not/exist") != NULL);
+    transient_error_free(error);
+    transient_store_free(store);
+}
+
 static void store(const char *folder) {
     transient_locations *locations = NULL;
     CHECK_OK(transient_locations_below(folder, &locations, error));
     transient_store *store = NULL;
     CHECK_OK(transient_store_new(locations, &store, error));
+    downloads(locations);
     transient_locations_free(locations);
 
     CHECK(strstr(transient_store_backend(store), "/backend") != NULL);
@@ -141,6 +198,8 @@ static void store(const char *folder) {
     CHECK_TEXT(transient_image_name(image), "two");
     transient_image_free(image);
     CHECK(transient_store_image(store, "three", &image, NULL) == TRANSIENT_STATUS_IMAGE_NOT_FOUND);
+
+    pulls(store, folder);
 
     transient_name_list *names = NULL;
     CHECK_OK(transient_store_vms_using(store, "two", &names, error));

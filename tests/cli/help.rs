@@ -16,12 +16,12 @@ fn transient() {
     assert_data_eq!(
         help(""),
         str![[r#"
-Build, list and remove virtual machine disk images
+Build, pull, list and remove virtual machine disk images
 
 Usage: transient [OPTIONS] <COMMAND>
 
 Commands:
-  image      Build, list and remove disk images
+  image      Build, pull, list and remove disk images
   appliance  Look at or assemble what the builder VM boots
 
 Options:
@@ -38,12 +38,13 @@ fn image() {
     assert_data_eq!(
         help("image"),
         str![[r#"
-Build, list and remove disk images
+Build, pull, list and remove disk images
 
 Usage: transient image [OPTIONS] <COMMAND>
 
 Commands:
   build  Build an image from an Imagefile
+  pull   Bring images into the backend, those that it lacks
   ls     List the images of the backend
   rm     Remove images from the backend: all that are named, or none
 
@@ -96,6 +97,33 @@ Builder VM:
       --ssh-timeout <SECONDS>    Wait this many seconds for the builder VM to answer [default: 90,
                                  and three times that without kvm]
       --qemu-bin-name <PROGRAM>  The QEMU program, a name or a path [default: qemu-system-x86_64]
+
+"#]]
+    );
+}
+
+#[test]
+fn image_pull() {
+    assert_data_eq!(
+        help("image pull"),
+        str![[r#"
+Bring images into the backend, those that it lacks
+
+Usage: transient image pull [OPTIONS] <SPEC>...
+
+Arguments:
+  <SPEC>...  What to bring in: NAME,http=URL or NAME,file=PATH, with or without ,sha256=DIGEST
+             behind it, or NAME,vagrant=USER/BOX:VERSION, for which USER/BOX:VERSION is enough
+
+Options:
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --progress <HOW>           How to show what happens; auto is tty on a terminal, else plain;
+                                 json is one object a line on stdout [default: auto] [possible
+                                 values: auto, tty, plain, json]
+  -h, --help                     Print help
 
 "#]]
     );

@@ -6,6 +6,9 @@ mod disk;
 mod fixture;
 mod harness;
 mod processes;
+#[path = "../../transient-core/src/source/http/server.rs"]
+#[expect(dead_code, reason = "it can more than the tests here want")]
+mod server;
 
 mod appliance;
 mod build_add;
@@ -21,6 +24,7 @@ mod build_scratch;
 mod generated;
 mod help;
 mod image_ls;
+mod image_pull;
 mod image_rm;
 mod real_debian;
 mod usage;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import lzma
 import os
 import re
 import shutil
@@ -58,6 +59,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Path:
         (folder / name).mkdir()
         shutil.copy(rootfs, folder / name / "rootfs.tar.gz")
         (folder / name / "Imagefile").write_text(f"{TINY}{last}\n")
+    disk = folder / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1G"], check=True)
+    (folder / "base.qcow2.xz").write_bytes(lzma.compress(disk.read_bytes()))
     return folder
 
 
@@ -78,17 +82,19 @@ def examples(page: str) -> list[str]:
     [
         (0, "64.00 MiB"),
         (1, ""),
-        (2, "5/5 RUN echo hello\nhello\n"),
-        (3, "line 5: RUN exit 3 ended with 3\n"),
-        (4, ""),
-        (5, "5 echo hello\n1 1048576 linux\n"),
+        (2, "<Image 'base' at"),
+        (3, ""),
+        (4, "5/5 RUN echo hello\nhello\n"),
+        (5, "line 5: RUN exit 3 ended with 3\n"),
         (6, ""),
+        (7, "5 echo hello\n1 1048576 linux\n"),
+        (8, ""),
     ],
 )
 def test_the_guide(reader: Path, number: int, printed: str) -> None:
     """Each example of `docs/python.md` is a program of its own."""
     programs = examples("docs/python.md")
-    assert len(programs) == 7
+    assert len(programs) == 9
     done = run_as(reader, "-c", programs[number])
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout

@@ -28,7 +28,7 @@ def test_instructions_are_typed() -> None:
     assert imagefile.path == Path("some/Imagefile")
     assert imagefile.text == TEXT
     found = imagefile.instructions
-    assert found[0] == instructions.From(2, "FROM scratch", None, None, None)
+    assert found[0] == instructions.From(2, "FROM scratch", None, None, None, None)
     assert found[1] == instructions.Disk(3, "DISK 2 GB GPT", 2 << 30, "GPT")
     match found[2]:
         case instructions.Partition(number=1, size=100_000_000, format="vfat", mount="/boot", flags=("efi",)):

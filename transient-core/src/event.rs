@@ -69,6 +69,16 @@ pub enum Event {
         /// What, in one sentence.
         message: String,
     },
+    /// An image is in the backend, as was asked for.
+    PullFinished {
+        /// The image.
+        image: Image,
+        /// Whether it was brought in; else it was there already.
+        fetched: bool,
+        /// How long it took, in seconds.
+        #[serde(serialize_with = "seconds")]
+        elapsed: Duration,
+    },
     /// The image is whole, and others can see it.
     BuildFinished {
         /// The image.

@@ -25,6 +25,7 @@
 
 mod build;
 mod builder;
+mod call;
 mod cancel;
 mod error;
 mod event;
@@ -47,7 +48,8 @@ pub use error::{Error, ErrorKind, Location};
 pub use event::{Event, Stream};
 pub use image::{Image, ImageName, ImageSpec};
 pub use imagefile::Imagefile;
-pub use locations::Locations;
+pub use locations::{Downloads, Locations};
+pub use source::pull;
 pub use store::{Listing, Store};
 
 /// What the README shows compiles.

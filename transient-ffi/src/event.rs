@@ -27,6 +27,8 @@ pub enum transient_event_kind {
     Note = 7,
     /// `build_finished`
     BuildFinished = 8,
+    /// `pull_finished`
+    PullFinished = 9,
 }
 
 /// The two output streams of a command.
@@ -127,6 +129,18 @@ pub struct transient_build_finished {
     pub elapsed: f64,
 }
 
+/// An image is in the backend, as was asked for.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_pull_finished {
+    /// The image.
+    pub image: *const transient_image,
+    /// Whether it was brought in; else it was there already.
+    pub fetched: bool,
+    /// How many seconds it took.
+    pub elapsed: f64,
+}
+
 /// What happened; the event's kind says which member it is.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -148,6 +162,8 @@ pub union transient_event_data {
     pub note: transient_note,
     /// The image is whole.
     pub build_finished: transient_build_finished,
+    /// An image is in the backend.
+    pub pull_finished: transient_pull_finished,
 }
 
 /// One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -258,6 +274,12 @@ fn translate(
             let image = std::ptr::from_ref(&*image.insert(transient_image::new(built)));
             let build_finished = transient_build_finished { image, elapsed: elapsed.as_secs_f64() };
             (transient_event_kind::BuildFinished, transient_event_data { build_finished })
+        }
+        Event::PullFinished { image: pulled, fetched, elapsed } => {
+            let image = std::ptr::from_ref(&*image.insert(transient_image::new(pulled)));
+            let elapsed = elapsed.as_secs_f64();
+            let pull_finished = transient_pull_finished { image, fetched: *fetched, elapsed };
+            (transient_event_kind::PullFinished, transient_event_data { pull_finished })
         }
         _ => return None,
     })

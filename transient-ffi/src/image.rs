@@ -60,7 +60,7 @@ pub extern "C" fn transient_image_free(image: *mut transient_image) {
     free(image);
 }
 
-/// What a backend holds. It never changes: several threads may read it at once.
+/// What a backend holds, or images that were asked for. It never changes: several threads may read it at once.
 #[derive(Debug)]
 pub struct transient_image_list {
     images: Vec<transient_image>,
@@ -69,10 +69,11 @@ pub struct transient_image_list {
 
 impl transient_image_list {
     pub(crate) fn new(listing: &Listing) -> Self {
-        Self {
-            images: listing.images.iter().map(transient_image::new).collect(),
-            warnings: Strings::new(&listing.warnings),
-        }
+        Self { warnings: Strings::new(&listing.warnings), ..Self::of(&listing.images) }
+    }
+
+    pub(crate) fn of(images: &[Image]) -> Self {
+        Self { images: images.iter().map(transient_image::new).collect(), warnings: Strings::default() }
     }
 }
 
@@ -82,7 +83,8 @@ pub extern "C" fn transient_image_list_len(list: *const transient_image_list) ->
     read(list, |list| list.images.len())
 }
 
-/// Returns an image, in the order of their names; NULL behind the last. The list owns it.
+/// Returns an image, in the order of their names or in that in which they were asked for; NULL behind the last. The
+/// list owns it.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_image_list_get(
     list: *const transient_image_list,
@@ -164,12 +166,14 @@ pub extern "C" fn transient_image_name_decode(
     })
 }
 
-/// An image spec, `NAME` or `NAME,PROTOCOL=SOURCE`, taken apart. It never changes.
+/// An image spec, `NAME` or `NAME,PROTOCOL=SOURCE`, with or without a checksum behind it, taken apart. It never
+/// changes.
 #[derive(Debug)]
 pub struct transient_image_spec {
     name: CString,
     protocol: Option<CString>,
     source: Option<CString>,
+    checksum: Option<CString>,
 }
 
 impl transient_image_spec {
@@ -179,6 +183,7 @@ impl transient_image_spec {
             name: c_string(spec.name.as_str()),
             protocol: source.map(|(protocol, _)| c_string(protocol.name())),
             source: source.map(|(_, source)| c_string(source)),
+            checksum: spec.checksum.as_ref().map(|checksum| c_string(checksum.to_string())),
         }
     }
 }
@@ -216,6 +221,13 @@ pub extern "C" fn transient_image_spec_protocol(spec: *const transient_image_spe
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_image_spec_source(spec: *const transient_image_spec) -> *const c_char {
     read(spec, |spec| address(spec.source.as_ref()))
+}
+
+/// Returns what the bytes of the source must add up to, for example `sha256=` and 64 hexadecimal digits; NULL when
+/// the spec does not say. Lives as long as the spec.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_image_spec_checksum(spec: *const transient_image_spec) -> *const c_char {
+    read(spec, |spec| address(spec.checksum.as_ref()))
 }
 
 /// Frees a spec. NULL is ignored.

@@ -55,6 +55,8 @@ pub struct transient_from {
     pub protocol: *const c_char,
     /// Where the image comes from; NULL when no source is named.
     pub source: *const c_char,
+    /// What the bytes of the source must add up to, for example `sha256=` and 64 digits; NULL when that is not said.
+    pub checksum: *const c_char,
 }
 
 /// DISK: the disk of an image that is built from scratch.
@@ -196,7 +198,7 @@ impl Owned {
     fn from(&mut self, base: &Base) -> transient_from {
         let none = std::ptr::null();
         let Base::Image(spec) = base else {
-            return transient_from { name: none, protocol: none, source: none };
+            return transient_from { name: none, protocol: none, source: none, checksum: none };
         };
         let (protocol, source) = match &spec.source {
             Some((protocol, source)) => {
@@ -204,7 +206,9 @@ impl Owned {
             }
             None => (none, none),
         };
-        transient_from { name: self.string(c_string(spec.name.as_str())), protocol, source }
+        let checksum = spec.checksum.as_ref().map(ToString::to_string);
+        let checksum = checksum.map_or(none, |checksum| self.string(c_string(checksum)));
+        transient_from { name: self.string(c_string(spec.name.as_str())), protocol, source, checksum }
     }
 
     fn disk(&mut self, disk: &Disk) -> transient_disk {

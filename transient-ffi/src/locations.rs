@@ -10,9 +10,9 @@ use crate::error::transient_error;
 use crate::status::transient_status;
 use crate::text;
 
-/// The folders that the library works with.
+/// The folders that the library works with, and how images are downloaded.
 #[derive(Debug)]
-pub struct transient_locations(Locations);
+pub struct transient_locations(pub(crate) Locations);
 
 /// Returns the locations that a handle holds, or those of the environment for null.
 pub(crate) fn resolve(locations: *const transient_locations) -> Result<Locations, Failure> {
@@ -45,7 +45,9 @@ fn beside_this_library() -> Option<PathBuf> {
 
 /// Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
 /// `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
-/// `transient/appliance` beside this library.
+/// `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
+/// `all_proxy`, `no_proxy`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `VAGRANT_SERVER_URL`, `VAGRANT_CLOUD_TOKEN` and
+/// `ATLAS_TOKEN`.
 ///
 /// The caller owns `*locations_out`: `transient_locations_free`. No other thread may change the environment
 /// meanwhile.

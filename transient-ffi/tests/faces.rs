@@ -61,7 +61,8 @@ fn offered() -> BTreeSet<String> {
     types.extend(["Appliance", "Description", "IncludedFile", "Inputs"].map(str::to_owned));
     // its numbers are compared where the statuses are
     let variants_elsewhere = ["ErrorKind"];
-    let mut offered = BTreeSet::from(["build", "appliance::build", "appliance::find"].map(str::to_owned));
+    let mut offered =
+        BTreeSet::from(["build", "pull", "appliance::build", "appliance::find"].map(str::to_owned));
     for item in items(&Path::new(ROOT).join("transient-core/src")) {
         match item {
             Item::Struct(item) if types.contains(&item.ident.to_string()) => {

@@ -1,9 +1,11 @@
-//! What the host and the builder VM's guest program must agree on.
+//! What the host and the builder VM's guest program have in common.
 //!
-//! The library part of this crate is only [`protocol`]; the program itself is the binary, behind the
-//! feature `agent`.
+//! They must agree on the [`protocol`], and both read archives; the program itself is the binary, behind
+//! the feature `agent`.
 
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "archive")]
+pub mod archive;
 pub mod protocol;

@@ -14,9 +14,9 @@ pub use plan::{DiskLayout, Plan, Step};
 pub use transient_guest::protocol::{Mount, Partition as PlacedPartition, PartitionKind};
 
 use crate::builder::VmOptions;
-use crate::event::Reporter;
+use crate::call::call;
 use crate::image::Image;
-use crate::{CancelToken, Error, ErrorKind, Event, ImageName, Store};
+use crate::{CancelToken, Error, Event, ImageName, Store};
 
 /// What to build, and how.
 #[derive(Debug)]
@@ -73,25 +73,9 @@ pub fn build(
     cancel: &CancelToken,
 ) -> Result<Image, Error> {
     let started = Instant::now();
-    let (reporter, events) = Reporter::channel();
-    // A listener that panics ends the build too.
-    let cancel = cancel.child();
-    let on_panic = cancel.clone().drop_guard();
-    let image = std::thread::scope(|scope| {
-        // A thread of its own: the caller's may be inside somebody's async runtime, and QEMU lives no longer
-        // than the thread that started it.
-        let worker = std::thread::Builder::new()
-            .name("transient-build".to_owned())
-            .spawn_scoped(scope, move || run::run(store, options, &reporter, &cancel))
-            .map_err(|error| Error::io("cannot start a thread", error))?;
-        while let Ok(event) = events.recv_blocking() {
-            listener(event);
-        }
-        worker.join().unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Internal, "the build stopped by a fault of the library"))
-        })
+    let image = call("transient-build", listener, cancel, |reporter, cancel| {
+        run::run(store, options, reporter, cancel)
     })?;
-    on_panic.disarm();
     listener(Event::BuildFinished { image: image.clone(), elapsed: started.elapsed() });
     Ok(image)
 }

@@ -3,6 +3,7 @@
 use transient_guest::protocol;
 
 use crate::imagefile::{Base, Disk, Imagefile, Instruction, Partition, layout};
+use crate::source;
 
 /// What a build will do, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +61,18 @@ impl Plan {
         }
         plan.disk = disk.map(|disk| DiskLayout::new(disk, &partitions));
         plan
+    }
+}
+
+impl Step {
+    /// Returns the instruction as it may be shown.
+    pub(super) fn shown(&self) -> String {
+        match &self.instruction {
+            Instruction::From(Base::Image(spec)) => {
+                Instruction::From(Base::Image(source::without_secrets(spec))).to_string()
+            }
+            other => other.to_string(),
+        }
     }
 }
 
@@ -134,6 +147,13 @@ mod tests {
         let mounts = plan(SCRATCH).disk.unwrap().mounts;
         let paths: Vec<_> = mounts.iter().map(|mount| mount.path.as_path()).collect();
         assert_eq!(paths, ["/", "/boot", "/boot/efi"].map(Path::new));
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let digest = "0".repeat(64);
+        let plan = plan(&format!("FROM a,http=https://me:secret@host/disk.img?key=secret,sha256={digest}"));
+        assert_eq!(plan.steps[0].shown(), format!("FROM a,http=https://host/disk.img,sha256={digest}"));
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn placed(error: Error, step: &Step, imagefile: &Imagefile) -> Error {
         return error;
     }
     let location = Location { file: imagefile.path().to_owned(), line: step.line, column: 1 };
-    error.at(location).in_step(step.instruction.to_string())
+    error.at(location).in_step(step.shown())
 }
 
 /// A whole image that nobody sees yet.
@@ -158,7 +158,7 @@ impl Work<'_> {
         for step in &self.plan.steps {
             let started = Instant::now();
             let (number, steps) = (step.number, self.plan.steps.len());
-            let instruction = step.instruction.to_string();
+            let instruction = step.shown();
             self.reporter
                 .send(Event::StepStarted { step: number, steps, instruction, line: step.line })
                 .await;

@@ -1,5 +1,6 @@
 //! Images: their names, the specs by which an Imagefile refers to them, and their headers.
 
+mod checksum;
 pub mod header;
 mod name;
 mod size;
@@ -7,6 +8,8 @@ mod spec;
 
 use std::path::PathBuf;
 
+pub use checksum::Checksum;
+pub(crate) use checksum::Hasher;
 pub use name::ImageName;
 pub use size::{format_bytes, parse_bytes};
 pub use spec::{ImageSpec, Protocol};

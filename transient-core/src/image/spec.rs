@@ -1,9 +1,9 @@
-//! Image specs: `NAME` or `NAME,PROTO=SOURCE`.
+//! Image specs: `NAME` or `NAME,PROTO=SOURCE`, the latter with or without a checksum behind it.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::ImageName;
+use super::{Checksum, ImageName};
 use crate::{Error, ErrorKind, suggest};
 
 /// What `FROM` names: an image, and where to get it if the backend lacks it.
@@ -22,6 +22,8 @@ pub struct ImageSpec {
     pub name: ImageName,
     /// Where it comes from, if the spec says so. A vagrant box has no leading `v` in its version.
     pub source: Option<(Protocol, String)>,
+    /// What the bytes of the source must add up to, if the spec says so.
+    pub checksum: Option<Checksum>,
 }
 
 /// How an image is brought in.
@@ -69,7 +71,7 @@ impl FromStr for ImageSpec {
     fn from_str(spec: &str) -> Result<Self, Error> {
         // The name ends at the first comma, so it cannot hold one.
         let Some((name, origin)) = spec.split_once(',') else {
-            return Ok(Self { name: ImageName::new(spec)?, source: None });
+            return Ok(Self { name: ImageName::new(spec)?, source: None, checksum: None });
         };
         let name = ImageName::new(name)?;
         let (protocol, source) = origin.split_once('=').ok_or_else(|| {
@@ -77,6 +79,7 @@ impl FromStr for ImageSpec {
             invalid(format!("Invalid image spec '{spec}'")).hint(help)
         })?;
         let protocol = Protocol::parse(protocol)?;
+        let (source, checksum) = Checksum::split_off(source)?;
         if source.is_empty() {
             let message = format!("Invalid image spec '{spec}': nothing follows `{}=`", protocol.name());
             return Err(invalid(message));
@@ -85,21 +88,23 @@ impl FromStr for ImageSpec {
             Protocol::Vagrant => vagrant_box(source)?,
             _ => source.to_owned(),
         };
-        Ok(Self { name, source: Some((protocol, source)) })
+        Ok(Self { name, source: Some((protocol, source)), checksum })
     }
 }
 
-/// `BOX:VERSION`; tags of boxes often have a `v` that the versions themselves lack.
+/// `BOX` or `BOX:VERSION`; tags of boxes often have a `v` that the versions themselves lack.
 fn vagrant_box(source: &str) -> Result<String, Error> {
-    let version = |text: &str| text.strip_prefix('v').unwrap_or(text).to_owned();
-    match source.split_once(':').map(|(name, tag)| (name, version(tag))) {
-        Some((name, version)) if !name.is_empty() && !version.is_empty() => Ok(format!("{name}:{version}")),
-        _ => Err(invalid(format!("'{source}' names no version of a vagrant box"))
-            .hint("a vagrant source is BOX:VERSION, as in `generic/alpine38:v3.0.2`")),
+    let Some((name, tag)) = source.split_once(':') else { return Ok(source.to_owned()) };
+    let version = tag.strip_prefix('v').unwrap_or(tag);
+    if name.is_empty() || version.is_empty() {
+        return Err(invalid(format!("'{source}' names no vagrant box")).hint(
+            "a vagrant source is BOX:VERSION, as in `generic/alpine38:v3.0.2`, or BOX for the newest",
+        ));
     }
+    Ok(format!("{name}:{version}"))
 }
 
-fn invalid(message: String) -> Error {
+pub(super) fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidImageName, message)
 }
 
@@ -110,11 +115,15 @@ impl fmt::Display for ImageSpec {
             // The first `v` of a version is dropped when it is read.
             Some((Protocol::Vagrant, source)) => match source.split_once(':') {
                 Some((name, version)) if version.starts_with('v') => {
-                    write!(formatter, ",vagrant={name}:v{version}")
+                    write!(formatter, ",vagrant={name}:v{version}")?;
                 }
-                _ => write!(formatter, ",vagrant={source}"),
+                _ => write!(formatter, ",vagrant={source}")?,
             },
-            Some((protocol, source)) => write!(formatter, ",{}={source}", protocol.name()),
+            Some((protocol, source)) => write!(formatter, ",{}={source}", protocol.name())?,
+            None => {}
+        }
+        match &self.checksum {
+            Some(checksum) => write!(formatter, ",{checksum}"),
             None => Ok(()),
         }
     }
@@ -139,16 +148,38 @@ mod tests {
         assert_eq!(parse("centos/7:2004.01").source, None);
         assert_eq!(parse("a,FILE=b,c=d").source, Some((Protocol::File, "b,c=d".into())));
         assert_eq!(parse("a,https=https://x/").source, Some((Protocol::Http, "https://x/".into())));
+        assert_eq!(parse("a,vagrant=b/c").source, Some((Protocol::Vagrant, "b/c".into())));
         assert_eq!(parse("a,vagrant=b/c:v1.2").source, Some((Protocol::Vagrant, "b/c:1.2".into())));
         assert_eq!(parse("a,vagrant=b:vv1").to_string(), "a,vagrant=b:vv1");
         assert_eq!(parse("a,vagrant=b::v").to_string(), "a,vagrant=b::v");
     }
 
     #[test]
+    fn a_checksum_ends_a_spec() {
+        let digest = "0123456789abcdef".repeat(4);
+        for source in ["file=b,c", "http=https://x/a,b=c?d", "vagrant=b/c:1.2"] {
+            let spec = parse(&format!("a,{source},SHA256={digest}"));
+            assert_eq!(spec.checksum.as_ref().map(Checksum::digest), Some(&*digest));
+            assert_eq!(spec.to_string(), format!("a,{source},sha256={digest}"));
+        }
+        assert_eq!(parse("a,http=http://x/b,sha256=c/d").checksum, None);
+    }
+
+    #[test]
     fn bad_specs() {
-        for spec in
-            ["", ",file=x", "a,", "a,b", "a,file=", "a,ftp=x", "a,vagrant=b", "a,vagrant=b:", "a,vagrant=:1"]
-        {
+        for spec in [
+            "",
+            ",file=x",
+            "a,",
+            "a,b",
+            "a,file=",
+            "a,ftp=x",
+            "a,vagrant=b:",
+            "a,vagrant=:1",
+            "a,sha256=0",
+            "a,file=,sha256=0",
+            "a,file=b,sha256=0",
+        ] {
             let error = spec.parse::<ImageSpec>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidImageName, "{spec}");
         }
@@ -162,7 +193,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn display_is_undone(spec in "[a,=:v]{0,4}(,(file|http|vagrant)=)?[a-z:v,=]{0,8}") {
+        fn display_is_undone(
+            spec in "[a,=:v]{0,4}(,(file|http|vagrant)=)?[a-z:v,=]{0,8}(,(sha256=[0-9a-fA-F]{64}|sha512=[0-9a-f/]{128})){0,2}",
+        ) {
             if let Ok(spec) = spec.parse::<ImageSpec>() {
                 proptest::prop_assert_eq!(parse(&spec.to_string()), spec);
             }

@@ -2,14 +2,18 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::image::header::Header;
+use super::Plain;
+use crate::image::header::{Format, Header};
 use crate::process::qemu_img;
 use crate::{CancelToken, Error, ErrorKind};
+
+/// How far into a file one looks for what makes it a web page, in bytes.
+const PAGE_START: usize = 512;
 
 /// Opens a file without waiting, whatever has been put in its place since somebody looked.
 pub(super) fn open_now(path: &Path) -> io::Result<File> {
@@ -29,8 +33,8 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// Looks at the image, and refuses what QEMU must not read.
-    pub(super) fn inspect(file: File, named: String, cancel: &CancelToken) -> Result<Self, Error> {
-        let witness = Witness::of(&file, &named)?;
+    pub(super) fn inspect(plain: Plain, cancel: &CancelToken) -> Result<Self, Error> {
+        let Plain { file, witness, named } = plain;
         if witness.length == 0 {
             return Err(refused(&named, "it is empty"));
         }
@@ -47,6 +51,10 @@ impl Candidate {
                 Some(hint) => error.hint(hint),
                 None => error,
             });
+        }
+        if header.format == Format::Raw && is_page(&file).map_err(|error| unreadable(&named, error))? {
+            return Err(refused(&named, "it is a web page")
+                .hint("the address may be that of a page about the image"));
         }
         Ok(Self { file, named, header, witness })
     }
@@ -88,6 +96,10 @@ impl Witness {
         file.metadata().map(of).map_err(|error| unreadable(named, error))
     }
 
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Checks that the file is as it was.
     pub(super) fn check(&self, file: &File, named: &str) -> Result<(), Error> {
         if Self::of(file, named)? == *self {
@@ -103,14 +115,21 @@ fn refused(named: &str, reason: &str) -> Error {
     Error::new(ErrorKind::InvalidImage, format!("the image file '{named}' is refused: {reason}"))
 }
 
-fn unreadable(named: &str, error: io::Error) -> Error {
+/// Any file can be a raw disk; but no disk begins as a web page does.
+fn is_page(file: &File) -> io::Result<bool> {
+    let mut start = vec![0; PAGE_START];
+    let length = file.read_at(&mut start, 0)?;
+    let start = start[..length].trim_ascii_start().to_ascii_lowercase();
+    Ok(start.starts_with(b"<!doctype html") || start.starts_with(b"<html"))
+}
+
+pub(super) fn unreadable(named: &str, error: io::Error) -> Error {
     Error::new(ErrorKind::SourceFailed, format!("cannot read the image file '{named}'")).caused_by(error)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::FileExt;
     use std::path::PathBuf;
 
     use super::*;
@@ -133,7 +152,8 @@ mod tests {
 
         fn inspect(&self) -> Candidate {
             let file = open_now(&self.at("disk")).expect("there");
-            Candidate::inspect(file, "disk".to_owned(), &self.cancel).expect("an image")
+            let witness = Witness::of(&file, "disk").expect("readable");
+            Candidate::inspect(Plain { file, witness, named: "disk".to_owned() }, &self.cancel).expect("an image")
         }
 
         fn convert(&self, candidate: &Candidate) -> Result<(), Error> {

@@ -1,59 +1,83 @@
 //! `file=PATH`: a file of the host, plain or compressed, in any format that `qemu-img` reads.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
 
-use super::candidate::{Candidate, Witness, open_now};
-use super::unpack::unpack;
-use crate::event::Reporter;
+use super::intake::{Intake, Origin};
+use super::receive::{Contents, MAGIC, receive};
+use super::candidate::{Witness, open_now};
+use super::{Place, Plain};
 use crate::image::header::Compression;
-use crate::image::{Image, ImageName};
-use crate::{CancelToken, Error, ErrorKind, Event, Store};
+use crate::{Error, ErrorKind};
 
-/// As many bytes as tell one compression from another.
-const MAGIC: usize = 16;
-
-/// Makes the file the image of that name.
-pub(super) fn bring_in(
-    store: &Store,
-    name: &ImageName,
-    path: &Path,
-    reporter: &Reporter,
-    cancel: &CancelToken,
-) -> Result<Image, Error> {
-    let source = open(path)?;
-    let reservation = store.reserve(name, None, reporter, cancel)?;
-    // Whoever had the name before may have been bringing in the same image.
-    if let Some(image) = store.image(name)? {
-        return Ok(image);
-    }
-    let named = path.display().to_string();
-    let plain = match Compression::detect(&first_bytes(&source, path)?) {
-        None => source,
-        Some(compression) => {
-            let witness = Witness::of(&source, &named)?;
-            let unpacked = reservation.folder().join("unpacked");
-            unpack(&source, compression, path, &unpacked, reporter, cancel)?;
-            witness.check(&source, &named)?;
-            File::open(&unpacked).map_err(|error| unreadable(path, error))?
-        }
-    };
-    let candidate = Candidate::inspect(plain, named, cancel)?;
-    let converted = reservation.folder().join("image.qcow2");
-    convert(&candidate, path, &converted, reporter, cancel)?;
-    reservation.commit(&converted)
+/// A file that is open.
+pub(super) struct ImageFile {
+    file: File,
+    path: PathBuf,
+    witness: Witness,
 }
 
-fn open(path: &Path) -> Result<File, Error> {
-    let failed = |error| unreadable(path, error);
-    // Opening, say, a named pipe would wait for its other end.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        let message = format!("'{}' is no regular file", path.display());
-        return Err(Error::new(ErrorKind::SourceFailed, message).hint("name the file of a disk image"));
+impl ImageFile {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |error| unreadable(path, error);
+        // Opening, say, a named pipe would wait for its other end.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            let message = format!("'{}' is no regular file", path.display());
+            return Err(Error::new(ErrorKind::SourceFailed, message).hint("name the file of a disk image"));
+        }
+        let file = open_now(path).map_err(failed)?;
+        let witness = Witness::of(&file, &path.display().to_string())?;
+        Ok(Self { file, path: path.to_owned(), witness })
     }
-    open_now(path).map_err(failed)
+
+    /// Returns the file itself where it can be used as it is, else what it holds.
+    pub(super) fn fetch(mut self, place: &Place<'_>) -> Result<Plain, Error> {
+        let named = self.path.display().to_string();
+        if self.compression().map_err(|error| unreadable(&self.path, error))?.is_some() {
+            let unpacked = receive(self.origin(format!("Decompressing {named}"), place)?, Contents::Disk, place);
+            // A change is the better explanation of a failure, too.
+            self.witness.check(&self.file, &named)?;
+            return Plain::received(&unpacked?, named);
+        }
+        if place.checksum.is_some() {
+            Intake::new(self.origin(format!("Checking {named}"), place)?, place).finish()?;
+        }
+        Ok(Plain { file: self.file, witness: self.witness, named })
+    }
+
+    fn compression(&mut self) -> io::Result<Option<Compression>> {
+        let mut start = Vec::new();
+        (&self.file).take(MAGIC as u64).read_to_end(&mut start)?;
+        self.file.rewind()?;
+        Ok(Compression::detect(&start))
+    }
+
+    fn origin(&self, task: String, place: &Place<'_>) -> Result<Origin, Error> {
+        let file = self.file.try_clone().map_err(|error| unreadable(&self.path, error))?;
+        Ok(Origin {
+            named: self.path.display().to_string(),
+            task,
+            total: Some(self.witness.length()),
+            checksum: place.checksum.cloned(),
+            stream: Box::new(Contained { file, path: self.path.clone() }),
+        })
+    }
+}
+
+/// What a file holds; errors are explained.
+struct Contained {
+    file: File,
+    path: PathBuf,
+}
+
+impl Read for Contained {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            _ => io::Error::other(unreadable(&self.path, error)),
+        })
+    }
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
@@ -68,34 +92,4 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
         Some(hint) => error.hint(hint),
         None => error,
     }
-}
-
-fn first_bytes(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
-    let mut bytes = vec![0; MAGIC];
-    let mut length = 0;
-    while length < MAGIC {
-        match file.read_at(&mut bytes[length..], length as u64) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(path, error)),
-        }
-    }
-    bytes.truncate(length);
-    Ok(bytes)
-}
-
-fn convert(
-    candidate: &Candidate,
-    named: &Path,
-    converted: &Path,
-    reporter: &Reporter,
-    cancel: &CancelToken,
-) -> Result<(), Error> {
-    let task = format!("Converting {}", named.display());
-    let total = candidate.header().virtual_size;
-    let mut progress = |part: f64| reporter.progress(&task, (part * total as f64) as u64, Some(total));
-    candidate.convert(converted, &mut progress, cancel)?;
-    reporter.send_blocking(Event::Progress { task, done: total, total: Some(total), finished: true });
-    Ok(())
 }

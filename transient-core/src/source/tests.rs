@@ -5,6 +5,9 @@ use std::process::{Command, Stdio};
 
 use async_channel::Receiver;
 
+use super::http::server::{Reply, Server};
+use super::intake::Origin;
+use super::receive::{Contents, receive};
 use super::*;
 use crate::process::qemu_img;
 use crate::{ImageName, Locations};
@@ -28,9 +31,25 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
+    fn bring_in_spec(&self, source: &str) -> Result<Image, Error> {
+        let spec = format!("the/image,file={source}").parse()?;
+        bring_in(&self.store, &spec, &self.reporter, &CancelToken::new())
+    }
+
+    fn bring_in_url(&self, source: &str) -> Result<Image, Error> {
+        let spec = format!("the/image,http={source}").parse()?;
+        bring_in(&self.store, &spec, &self.reporter, &CancelToken::new())
+    }
+
+    fn received(&self, origin: Origin, contents: Contents) -> Result<PathBuf, Error> {
+        let (store, folder, cancel) = (&self.store, self.folder.path(), CancelToken::new());
+        let place = Place { store, folder, checksum: None, reporter: &self.reporter, cancel: &cancel };
+        receive(origin, contents, &place)
+    }
+
     fn bring_in(&self, path: &Path, cancel: &CancelToken) -> Result<Image, Error> {
         let source = Some((Protocol::File, path.to_str().expect("UTF-8").to_owned()));
-        bring_in(&self.store, &ImageSpec { name: name(), source }, &self.reporter, cancel)
+        bring_in(&self.store, &ImageSpec { name: name(), source, checksum: None }, &self.reporter, cancel)
     }
 
     /// A raw disk of 12 MiB: something at its beginning, in its middle, and a hole at its end.
@@ -58,6 +77,18 @@ impl Fixture {
         assert_eq!(left, 0);
         assert!(self.store.images().expect("readable").images.is_empty());
     }
+}
+
+#[track_caller]
+fn assert_mismatch(error: &Error, expected: &str) {
+    assert_eq!(error.kind(), ErrorKind::InvalidImage);
+    let report = error.report();
+    assert!(report.contains("is not the one that was meant") && report.contains(expected), "{report}");
+}
+
+fn sha256(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().expect("runs");
+    String::from_utf8(output.stdout).expect("text").split(' ').next().expect("a digest").to_owned()
 }
 
 fn name() -> ImageName {
@@ -124,11 +155,14 @@ fn zeros_become_holes() {
     let raw = fixture.raw();
     let packed = fixture.at("packed");
     compress("gzip", &[&fs::read(&raw).expect("readable")], &packed);
-    let target = fixture.at("unpacked");
-    let source = File::open(&packed).expect("there");
-    let kind = crate::image::header::Compression::Gzip;
-    unpack::unpack(&source, kind, &packed, &target, &fixture.reporter, &CancelToken::new())
-        .expect("unpacked");
+    let origin = Origin {
+        named: String::new(),
+        task: String::new(),
+        total: None,
+        checksum: None,
+        stream: Box::new(File::open(&packed).expect("there")),
+    };
+    let target = fixture.received(origin, Contents::Disk).expect("unpacked");
     let metadata = fs::metadata(&target).expect("there");
     assert_eq!(metadata.len(), 12 << 20);
     assert!(metadata.blocks() * 512 <= 1 << 20, "{} blocks", metadata.blocks());
@@ -246,16 +280,144 @@ fn a_cancel_in_the_middle_leaves_nothing() {
 }
 
 #[test]
-fn what_would_be_downloaded_is_refused_with_a_way_out() {
+fn a_name_that_can_be_no_box_is_not_looked_for() {
     let fixture = Fixture::new();
-    let from = |protocol| Some((protocol, "https://example.com/x".to_owned()));
-    for source in [None, from(Protocol::Http), from(Protocol::Vagrant)] {
-        let spec = ImageSpec { name: name(), source };
-        let error =
-            bring_in(&fixture.store, &spec, &fixture.reporter, &CancelToken::new()).expect_err("not there");
-        assert_eq!(error.kind(), ErrorKind::ImageNotFound);
-        assert_eq!(error.to_string(), "Unable to find image 'the/image' in backend");
-        assert!(error.report().contains("FROM the/image,file=PATH"), "{}", error.report());
-        assert!(error.report().contains("/backend'"), "{}", error.report());
+    let spec = ImageSpec { name: ImageName::new("alpine").expect("a name"), source: None, checksum: None };
+    let error =
+        bring_in(&fixture.store, &spec, &fixture.reporter, &CancelToken::new()).expect_err("not there");
+    assert_eq!(error.kind(), ErrorKind::ImageNotFound);
+    assert_eq!(error.to_string(), "Unable to find image 'alpine' in backend");
+    assert!(error.report().contains("alpine,file=PATH"), "{}", error.report());
+    assert!(error.report().contains("/backend'"), "{}", error.report());
+    assert!(fixture.events.try_recv().is_err());
+    assert!(!fixture.store.locations().backend.exists());
+}
+
+#[test]
+fn a_file_is_compared_with_its_checksum() {
+    for packed in [false, true] {
+        let fixture = Fixture::new();
+        let raw = fixture.raw();
+        let file = if packed { fixture.at("packed") } else { raw.clone() };
+        if packed {
+            compress("zstd", &[&fs::read(&raw).expect("readable")], &file);
+        }
+        let wrong = fixture.bring_in_spec(&format!("{},sha512={}", file.display(), "0".repeat(128)));
+        assert_mismatch(&wrong.expect_err("another file"), &"0".repeat(128));
+        fixture.assert_nothing_left();
+        let image = fixture.bring_in_spec(&format!("{},sha256={}", file.display(), sha256(&file)));
+        fixture.assert_holds(&image.expect("brought in"), &raw);
     }
+}
+
+#[test]
+fn a_damaged_file_is_first_of_all_not_the_one_that_was_meant() {
+    let fixture = Fixture::new();
+    let packed = fixture.at("packed");
+    compress("gzip", &[&fs::read(fixture.raw()).expect("readable")], &packed);
+    let digest = sha256(&packed);
+    let mut bytes = fs::read(&packed).expect("readable");
+    bytes[200] ^= 0xff;
+    fs::write(&packed, bytes).expect("written");
+    let error = fixture.bring_in_spec(&format!("{},sha256={digest}", packed.display()));
+    assert_mismatch(&error.expect_err("damaged"), &digest);
+    fixture.assert_nothing_left();
+}
+
+#[test]
+fn a_download_is_unpacked_and_compared_while_it_breaks() {
+    let fixture = Fixture::new();
+    let (raw, packed) = (fixture.raw(), fixture.at("packed"));
+    compress("xz", &[&fs::read(&raw).expect("readable")], &packed);
+    let (bytes, digest) = (fs::read(&packed).expect("readable"), sha256(&packed));
+    let server = Server::start(move |asked| {
+        let reply = Reply::ok(bytes.clone()).ranges().header("ETag", "\"one\"");
+        if asked.number == 1 { reply.cut_after(bytes.len() / 2) } else { reply }
+    });
+    let image =
+        fixture.bring_in_url(&format!("{},sha256={digest}", server.url("/disk.xz"))).expect("brought in");
+    fixture.assert_holds(&image, &raw);
+    assert_eq!(server.asked().len(), 2);
+    let tasks: Vec<_> = std::iter::from_fn(|| fixture.events.try_recv().ok())
+        .filter_map(|event| match event {
+            Event::Progress { task, finished: true, .. } => Some(task),
+            _ => None,
+        })
+        .collect();
+    let url = server.url("/disk.xz");
+    assert_eq!(tasks, [format!("Downloading {url}"), format!("Converting {url}")]);
+}
+
+#[test]
+fn a_download_that_is_not_what_was_meant_leaves_nothing() {
+    let fixture = Fixture::new();
+    let bytes = fs::read(fixture.raw()).expect("readable");
+    let server = Server::start(move |_| Reply::ok(bytes.clone()));
+    let wrong = "f".repeat(64);
+    let error =
+        fixture.bring_in_url(&format!("{},sha256={wrong}", server.url("/"))).expect_err("another file");
+    assert_mismatch(&error, &wrong);
+    assert!(error.report().contains(&sha256(&fixture.raw())), "{}", error.report());
+    fixture.assert_nothing_left();
+}
+
+#[test]
+fn a_download_that_is_no_image_leaves_nothing() {
+    for (body, words) in [("", "it is empty"), (" <!DOCTYPE HTML><title>", "it is a web page")] {
+        let fixture = Fixture::new();
+        let server = Server::start(move |_| Reply::ok(body));
+        let error = fixture.bring_in_url(&server.url("/")).expect_err("no image");
+        assert_eq!(error.kind(), ErrorKind::InvalidImage);
+        assert!(error.report().contains(words), "{}", error.report());
+        fixture.assert_nothing_left();
+    }
+}
+
+#[test]
+fn what_two_want_is_downloaded_once() {
+    let fixture = Fixture::new();
+    let bytes = fs::read(fixture.raw()).expect("readable");
+    let server = Server::start(move |_| Reply::ok(bytes.clone()));
+    let bring_in = || fixture.bring_in_url(&server.url("/")).expect("brought in");
+    let images = std::thread::scope(|scope| {
+        [scope.spawn(bring_in), scope.spawn(bring_in)].map(|work| work.join().expect("no panic").path)
+    });
+    assert_eq!(images[0], images[1]);
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn a_cancelled_download_leaves_nothing() {
+    let fixture = Fixture::new();
+    let server = Server::start(|_| Reply::silent());
+    let cancel = CancelToken::new();
+    let spec = format!("the/image,http={}", server.url("/")).parse().expect("a spec");
+    let error = std::thread::scope(|scope| {
+        let work = scope.spawn(|| bring_in(&fixture.store, &spec, &fixture.reporter, &cancel));
+        while server.asked().is_empty() {
+            std::thread::yield_now();
+        }
+        cancel.cancel();
+        work.join().expect("no panic").expect_err("cancelled")
+    });
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    fixture.assert_nothing_left();
+}
+
+#[test]
+fn pulling_tells_of_each_image() {
+    let fixture = Fixture::new();
+    let spec: ImageSpec = format!("a,file={}", fixture.raw().display()).parse().expect("a spec");
+    let mut finished = Vec::new();
+    let mut listener = |event| {
+        if let Event::PullFinished { image, fetched, .. } = event {
+            finished.push((image.name, fetched));
+        }
+    };
+    let specs = [spec.clone(), spec];
+    let images = pull(&fixture.store, &specs, &mut listener, &CancelToken::new()).expect("pulled");
+    assert_eq!(images.len(), 2);
+    assert_eq!(finished, [("a".to_owned(), true), ("a".to_owned(), false)]);
+    let missing = ["b,file=/nowhere/b".parse().expect("a spec")];
+    pull(&fixture.store, &missing, &mut |_| {}, &CancelToken::new()).expect_err("no such file");
 }

@@ -10,13 +10,11 @@ use std::rc::Rc;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags, fchmod, fchown, futimens};
 use rustix::io::Errno;
+use transient_guest::archive::{Archive, Broken, Kind, Member, SparseMap};
 
-use super::archive::Archive;
 use super::later::Later;
 use super::make::{Error, Folder, make_special, set_directory_time, timestamps, write_all};
-use super::member::{Broken, Kind, Member};
 use super::placement::Places;
-use super::sparse::SparseMap;
 use crate::operations::failure::{Doing, Failure};
 use crate::operations::inside;
 
@@ -53,7 +51,7 @@ impl Extractor {
     pub(super) fn unpack<R: BufRead>(mut self, archive: &mut Archive<R>) -> Result<Option<String>, Failure> {
         let base = self.places.base().to_owned();
         self.folder(&base)?;
-        while let Some(member) = archive.next()? {
+        while let Some(member) = archive.next_member()? {
             let path = self.places.path(&member.path)?;
             if self.later.must_wait(&member, &self.places)? {
                 self.later.add(path, member);

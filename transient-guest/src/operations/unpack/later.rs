@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::member::{Kind, Member, Result};
+use transient_guest::archive::{Kind, Member, Result};
+
 use super::placement::Places;
 
 /// The members that wait, in the order of the archive.

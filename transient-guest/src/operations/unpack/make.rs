@@ -7,9 +7,9 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, futimens};
 use rustix::io::Errno;
+use transient_guest::archive::{Archive, Broken, Kind, Member};
+use transient_guest::protocol::FailureCause;
 
-use super::archive::Archive;
-use super::member::{Broken, Kind, Member};
 use crate::operations::failure::Failure;
 use crate::operations::inside;
 
@@ -46,6 +46,12 @@ impl From<Errno> for Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         Self::Told(failure)
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(Broken(what): Broken) -> Self {
+        Self::new(FailureCause::BadArchive, format!("cannot unpack the archive: {what}"))
     }
 }
 

@@ -5,25 +5,20 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::Mode;
+use transient_guest::archive::Archive;
 use transient_guest::protocol::{FailureCause, IMAGE_ROOT, Placement, Reply};
 
 use super::failure::{Doing, Failure};
 use super::inside;
-use archive::Archive;
 use extract::Extractor;
 use frames::FrameReader;
 use placement::Places;
 
-mod acl;
-mod archive;
 mod extract;
 mod frames;
 mod later;
 mod make;
-mod member;
-mod pax;
 mod placement;
-mod sparse;
 
 /// Unpacks the stream that comes over `port` to `destination` in the image.
 ///

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use transient_guest::archive::{Broken, Result};
 use transient_guest::protocol::Placement;
 
-use super::member::{Broken, Result};
 use crate::operations::inside;
 
 /// Turns names of an archive into absolute paths of the image.

@@ -2,20 +2,19 @@
 
 use std::io::BufRead;
 
-use super::archive::read_block;
-use super::member::{Broken, Result, broken};
 use super::pax::Record;
+use super::{Broken, Result, broken, read_block};
 
 /// The most parts that a file may have; a real file has far fewer.
 pub(super) const MOST_PARTS: usize = 1 << 20;
 
 /// The parts of a file that are in the archive, and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SparseMap {
+pub struct SparseMap {
     /// Offset and length of each part, in order.
-    pub(super) parts: Vec<(u64, u64)>,
+    pub parts: Vec<(u64, u64)>,
     /// The size of the file, holes included.
-    pub(super) size: u64,
+    pub size: u64,
 }
 
 impl SparseMap {

@@ -1,7 +1,11 @@
 //! Where things are on the host. The only module that reads the environment.
 
+mod downloads;
+
 use std::env;
 use std::path::{Path, PathBuf};
+
+pub use downloads::Downloads;
 
 use crate::{Error, ErrorKind};
 
@@ -19,6 +23,8 @@ pub struct Locations {
     pub appliance: Option<PathBuf>,
     /// Folders that may hold an appliance, the first that does is used.
     pub appliances: Vec<PathBuf>,
+    /// How images are downloaded.
+    pub downloads: Downloads,
 }
 
 impl Locations {
@@ -31,11 +37,14 @@ impl Locations {
             cache: folder.join("cache"),
             appliance: None,
             appliances: Vec::new(),
+            downloads: Downloads::default(),
         }
     }
 
     /// Returns the locations that the environment names: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`,
-    /// `TRANSIENT_CACHE`, `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`.
+    /// `TRANSIENT_CACHE`, `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`; and for downloads
+    /// `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, also in capitals, `SSL_CERT_FILE`, `SSL_CERT_DIR`,
+    /// `VAGRANT_SERVER_URL`, `VAGRANT_CLOUD_TOKEN`, `ATLAS_TOKEN`.
     ///
     /// # Errors
     ///
@@ -61,6 +70,7 @@ impl Locations {
             cache: or(path("TRANSIENT_CACHE"), &|| Ok(xdg("XDG_CACHE_HOME", ".cache")?.join("transient")))?,
             appliance: path("TRANSIENT_APPLIANCE"),
             appliances: appliances(),
+            downloads: Downloads::from_env(),
         })
     }
 }

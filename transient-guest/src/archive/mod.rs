@@ -1,20 +1,91 @@
 //! Members of a tar archive: POSIX ustar and pax, GNU, and what came before.
 
-use std::io::BufRead;
+mod acl;
+mod pax;
+mod sparse;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufRead};
 
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use super::member::{Broken, Kind, Member, Result, broken};
-use super::pax::{self, Record};
-use super::sparse::{MOST_PARTS, PaxSparse, SparseMap, number};
+pub use sparse::SparseMap;
+
+use pax::Record;
+use sparse::{MOST_PARTS, PaxSparse, number};
 
 const BLOCK: u64 = 512;
 /// The most bytes of extended headers and long names that one member has, and of those that all have.
 const MOST_EXTENDED: u64 = 16 << 20;
 
+/// What is wrong with an archive.
+#[derive(Debug)]
+pub struct Broken(pub String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The result of reading an archive.
+pub type Result<T> = std::result::Result<T, Broken>;
+
+/// Says what is wrong with an archive.
+fn broken(what: &str) -> Broken {
+    Broken(what.to_owned())
+}
+
+/// One file of an archive; its data is to be read from the [`Archive`] before the next is asked for.
+#[derive(Debug)]
+pub struct Member {
+    /// What it is.
+    pub kind: Kind,
+    /// As it stands in the archive.
+    pub path: Vec<u8>,
+    /// The permissions.
+    pub mode: u32,
+    /// The number of the user.
+    pub owner: u32,
+    /// The number of the group.
+    pub group: u32,
+    /// Seconds and nanoseconds.
+    pub modified: (i64, u32),
+    /// Extended attributes.
+    pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What a member is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A file; the parts of a sparse one, else all of it, are the data.
+    File(Option<SparseMap>),
+    /// A directory.
+    Directory,
+    /// A symbolic link to this.
+    Link(Vec<u8>),
+    /// Another name of the file of this name in the archive.
+    HardLink(Vec<u8>),
+    /// A character device of these numbers.
+    CharacterDevice(u32, u32),
+    /// A block device of these numbers.
+    BlockDevice(u32, u32),
+    /// A named pipe.
+    Fifo,
+}
+
 /// Reads the members of an archive one after the other.
 #[derive(Debug)]
-pub(super) struct Archive<R> {
+pub struct Archive<R> {
     source: R,
     /// How much of the member's data has not been read, in bytes.
     left: u64,
@@ -48,17 +119,17 @@ impl Extended {
 
 impl<R: BufRead> Archive<R> {
     /// Reads an archive from its beginning.
-    pub(super) fn new(source: R) -> Self {
+    pub fn new(source: R) -> Self {
         Self { source, left: 0, padding: 0, global: Vec::new(), global_size: 0 }
     }
 
     /// Returns how much of the member's data has not been read, in bytes.
-    pub(super) fn left(&self) -> u64 {
+    pub fn left(&self) -> u64 {
         self.left
     }
 
     /// Returns the next piece of the member's data, empty at its end.
-    pub(super) fn piece(&mut self) -> Result<&[u8]> {
+    pub fn piece(&mut self) -> Result<&[u8]> {
         if self.left == 0 {
             return Ok(&[]);
         }
@@ -71,13 +142,13 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Says that so much of a [`piece`](Self::piece) has been used.
-    pub(super) fn used(&mut self, count: usize) {
+    pub fn used(&mut self, count: usize) {
         self.source.consume(count);
         self.left -= count as u64;
     }
 
     /// Returns the next member; `None` at the end of the archive.
-    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+    pub fn next_member(&mut self) -> Result<Option<Member>> {
         let mut extended = Extended::default();
         loop {
             self.skip_rest()?;
@@ -265,7 +336,7 @@ fn id(number: u64) -> Result<u32> {
 }
 
 /// Reads a block; `None` at the end of the source.
-pub(super) fn read_block(source: &mut impl BufRead) -> Result<Option<[u8; BLOCK as usize]>> {
+fn read_block(source: &mut impl BufRead) -> Result<Option<[u8; BLOCK as usize]>> {
     let mut block = [0; BLOCK as usize];
     let mut filled = 0;
     while filled < block.len() {

@@ -1,22 +1,21 @@
-//! Building an image while Python goes on.
+//! Long calls, during which Python goes on.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use transient_core::{BuildOptions, Event};
+use transient_core::{Error, Event};
 
 use crate::error::exception;
 use crate::event;
-use crate::image;
 
 /// How long a Ctrl-C may go unseen.
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
-/// How many events may wait for a slow listener before the build waits too.
+/// How many events may wait for a slow listener before the work waits too.
 const EVENTS_WAITING: usize = 1024;
 
-/// Ends the builds that it was given to.
+/// Ends the calls that it was given to.
 #[pyclass(frozen, module = "transient")]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CancelToken(pub(crate) transient_core::CancelToken);
@@ -42,26 +41,20 @@ impl CancelToken {
     }
 }
 
-/// Builds on a thread of its own, while this one tells Python of events and looks for signals.
+/// Works on a thread of its own, while this one tells Python of events and looks for signals.
 ///
-/// What `on_event` or a signal's handler raises ends the build and comes out of it, when all is cleaned up.
-pub(crate) fn build<'py>(
-    py: Python<'py>,
-    store: transient_core::Store,
-    options: BuildOptions,
+/// What `on_event` or a signal's handler raises ends the work and comes out of it, when all is cleaned up.
+pub(crate) fn call<T: Send + 'static>(
+    py: Python<'_>,
     on_event: Option<&Bound<'_, PyAny>>,
     cancel: &transient_core::CancelToken,
-) -> PyResult<Bound<'py, PyAny>> {
+    work: impl FnOnce(&mut dyn FnMut(Event)) -> Result<T, Error> + Send + 'static,
+) -> PyResult<T> {
     let (sender, mut events) = sync_channel(EVENTS_WAITING);
     let worker = std::thread::Builder::new()
         .name("transient".to_owned())
-        .spawn({
-            let cancel = cancel.clone();
-            move || {
-                // Nobody listens any more when the call is over anyway.
-                transient_core::build(&store, &options, &mut |event| drop(sender.send(event)), &cancel)
-            }
-        })
+        // Nobody listens any more when the call is over anyway.
+        .spawn(move || work(&mut |event| drop(sender.send(event))))
         .map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
     let mut raised = None;
     loop {
@@ -80,9 +73,9 @@ pub(crate) fn build<'py>(
     let result = py.detach(|| worker.join());
     match (raised, result) {
         (Some(raised), _) => Err(raised),
-        (None, Ok(Ok(built))) => image::object(py, &built),
+        (None, Ok(Ok(done))) => Ok(done),
         (None, Ok(Err(error))) => Err(exception(py, &error)),
-        (None, Err(_)) => Err(PyRuntimeError::new_err("the build stopped by a fault of the library")),
+        (None, Err(_)) => Err(PyRuntimeError::new_err("the work stopped by a fault of the library")),
     }
 }
 

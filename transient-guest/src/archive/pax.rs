@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
-use super::member::{Broken, Result, broken};
+use super::{Broken, Result, broken};
 
 /// The records of one header, in their order.
 pub(super) type Record = (Vec<u8>, Vec<u8>);
