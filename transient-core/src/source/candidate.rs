@@ -53,8 +53,9 @@ impl Candidate {
             });
         }
         if header.format == Format::Raw && is_page(&file).map_err(|error| unreadable(&named, error))? {
-            return Err(refused(&named, "it is a web page")
-                .hint("the address may be that of a page about the image"));
+            return Err(
+                refused(&named, "it is a web page").hint("the address may be that of a page about the image")
+            );
         }
         Ok(Self { file, named, header, witness })
     }
@@ -153,7 +154,8 @@ mod tests {
         fn inspect(&self) -> Candidate {
             let file = open_now(&self.at("disk")).expect("there");
             let witness = Witness::of(&file, "disk").expect("readable");
-            Candidate::inspect(Plain { file, witness, named: "disk".to_owned() }, &self.cancel).expect("an image")
+            Candidate::inspect(Plain { file, witness, named: "disk".to_owned() }, &self.cancel)
+                .expect("an image")
         }
 
         fn convert(&self, candidate: &Candidate) -> Result<(), Error> {

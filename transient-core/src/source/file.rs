@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use super::candidate::{Witness, open_now};
 use super::intake::{Intake, Origin};
 use super::receive::{Contents, MAGIC, receive};
-use super::candidate::{Witness, open_now};
 use super::{Place, Plain};
 use crate::image::header::Compression;
 use crate::{Error, ErrorKind};
@@ -35,7 +35,8 @@ impl ImageFile {
     pub(super) fn fetch(mut self, place: &Place<'_>) -> Result<Plain, Error> {
         let named = self.path.display().to_string();
         if self.compression().map_err(|error| unreadable(&self.path, error))?.is_some() {
-            let unpacked = receive(self.origin(format!("Decompressing {named}"), place)?, Contents::Disk, place);
+            let unpacked =
+                receive(self.origin(format!("Decompressing {named}"), place)?, Contents::Disk, place);
             // A change is the better explanation of a failure, too.
             self.witness.check(&self.file, &named)?;
             return Plain::received(&unpacked?, named);
