@@ -117,22 +117,3 @@ fn the_imagefile_may_be_elsewhere() {
     let _ = sandbox.run(arguments).exits(0);
     assert!(sandbox.backend().join("named").exists());
 }
-
-#[test]
-#[ignore = "needs the network"]
-fn network_names_resolve() {
-    let sandbox = Sandbox::new();
-    rootfs(&sandbox);
-    let _ = sandbox.build("net", &format!("{TINY}RUN nslookup deb.debian.org\n"), &[]).exits(0);
-    let root = Disk::open(&sandbox.backend().join("net")).ext(1);
-    assert!(!root.has("/etc/resolv.conf"), "the resolver's configuration is not left in the image");
-}
-
-#[test]
-fn no_network() {
-    let sandbox = Sandbox::new();
-    rootfs(&sandbox);
-    let imagefile = format!("{TINY}RUN ls /sys/class/net\n");
-    let outcome = sandbox.build("net", &imagefile, &["--network", "none"]).exits(0);
-    assert!(!outcome.stdout.contains("eth0"), "{outcome:?}");
-}

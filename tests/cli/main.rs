@@ -19,6 +19,7 @@ mod build_faults;
 mod build_filesystems;
 mod build_inspect;
 mod build_interrupts;
+mod build_network;
 mod build_refusals;
 mod build_scratch;
 mod generated;

@@ -5,8 +5,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
+use rtnetlink::packet_route::route::RouteType;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
-use transient_guest::protocol::{GATEWAY, GUEST_ADDRESS};
+use transient_guest::protocol::{CLOSED_NETWORKS, GATEWAY, GUEST_ADDRESS};
 
 use crate::operations::modules;
 
@@ -37,7 +38,15 @@ async fn bring_up_card(handle: &Handle) -> Result<(), rtnetlink::Error> {
     handle.address().add(index, IpAddr::from(address), prefix).execute().await?;
     handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(Ipv4Addr::from(GATEWAY)).build();
-    handle.route().add(route).execute().await
+    handle.route().add(route).execute().await?;
+    // What goes there does not arrive: whoever tries is told at once, and need not wait.
+    for (network, prefix) in CLOSED_NETWORKS {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(Ipv4Addr::from(network), prefix)
+            .kind(RouteType::Unreachable);
+        handle.route().add(route.build()).execute().await?;
+    }
+    Ok(())
 }
 
 async fn link(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {

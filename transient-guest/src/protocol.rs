@@ -30,6 +30,9 @@ pub const GUEST_ADDRESS: ([u8; 4], u8) = ([10, 0, 2, 15], 24);
 pub const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 /// The resolver of QEMU's user network.
 pub const RESOLVER: [u8; 4] = [10, 0, 2, 3];
+/// Networks, as address and length of prefix, that the host keeps the guest from: the gateway's address, at which QEMU's
+/// user network would have the host's loopback, and link-local addresses, where clouds tell their machines secrets.
+pub const CLOSED_NETWORKS: [([u8; 4], u8); 2] = [(GATEWAY, 32), ([169, 254, 0, 0], 16)];
 
 /// A frame's length is a little-endian `u32` before its bytes; this length ends the stream.
 pub const FRAME_END: u32 = 0;

@@ -57,6 +57,9 @@ pub(crate) const QMP_FD: i32 = 3;
 pub(crate) const CONTROL_FD: i32 = 4;
 pub(crate) const DATA_FD: i32 = 5;
 pub(crate) const CONSOLE_FD: i32 = 6;
+/// What the guest sends, on its way to the gate, and what the gate lets go on.
+pub(crate) const GUEST_FRAMES_FD: i32 = 7;
+pub(crate) const PASSED_FRAMES_FD: i32 = 8;
 
 /// Everything that a builder can do without is denied (QEMU's man page, `-sandbox`).
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -103,8 +106,7 @@ impl Configuration {
         arguments.option("-blockdev", self.disk.node());
         arguments.option("-device", "virtio-blk-pci,drive=disk");
         if self.network {
-            arguments.option("-netdev", "user,id=net");
-            arguments.option("-device", "virtio-net-pci,netdev=net,romfile=");
+            arguments.network();
         }
         arguments.0
     }
@@ -139,6 +141,16 @@ struct Arguments(Vec<OsString>);
 impl Arguments {
     fn flags(&mut self, names: &[&str]) {
         self.0.extend(names.iter().map(OsString::from));
+    }
+
+    /// A card on QEMU's user network, with the gate between them: `rx` is what that network receives.
+    fn network(&mut self) {
+        self.option("-netdev", "user,id=net,ipv6=off");
+        self.option("-device", "virtio-net-pci,netdev=net,romfile=");
+        for (id, fd) in [("sent", GUEST_FRAMES_FD), ("passed", PASSED_FRAMES_FD)] {
+            self.option("-chardev", format!("socket,id={id},fd={fd}"));
+        }
+        self.option("-object", "filter-redirector,id=gate,netdev=net,queue=rx,outdev=sent,indev=passed");
     }
 
     fn option(&mut self, name: &str, value: impl Into<OsString>) {

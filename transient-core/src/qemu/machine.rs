@@ -9,10 +9,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use super::arguments::{CONSOLE_FD, CONTROL_FD, Configuration, DATA_FD, QMP_FD};
+use super::arguments::{
+    CONSOLE_FD, CONTROL_FD, Configuration, DATA_FD, GUEST_FRAMES_FD, PASSED_FRAMES_FD, QMP_FD,
+};
 use super::qmp::Monitor;
 use super::trouble::Watch;
-use super::{console, process};
+use super::{console, gate, process};
 use crate::{Error, ErrorKind};
 
 /// How long a trouble may take to be noticed after something else failed because of it.
@@ -48,12 +50,19 @@ impl Machine {
         let (control, control_theirs) = pair()?;
         let (data, data_theirs) = pair()?;
         let (console, console_theirs) = pair()?;
-        let descriptors = vec![
+        let mut descriptors = vec![
             (QMP_FD, OwnedFd::from(qmp_theirs)),
             (CONTROL_FD, control_theirs.into()),
             (DATA_FD, data_theirs.into()),
             (CONSOLE_FD, console_theirs.into()),
         ];
+        if configuration.network {
+            let (guest, guest_theirs) = pair()?;
+            let (network, network_theirs) = pair()?;
+            descriptors.push((GUEST_FRAMES_FD, guest_theirs.into()));
+            descriptors.push((PASSED_FRAMES_FD, network_theirs.into()));
+            tokio::spawn(gate::keep(nonblocking(guest)?, nonblocking(network)?));
+        }
         let child = process::spawn(configuration, descriptors)?;
         let watch = Watch::new();
         let (kill, killed) = oneshot::channel();

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod console;
+mod gate;
 mod machine;
 mod process;
 mod qmp;
