@@ -87,6 +87,17 @@ fn archives_are_known_by_name_and_by_content() {
 }
 
 #[test]
+fn an_archive_without_end_fills_the_image_and_no_more() {
+    let sandbox = with_tiny();
+    // A bomb: some kilobytes, and more than the image's disk holds.
+    let script = "cd \"$0\" && mkdir bomb && truncate -s 1G bomb/zeros && tar --zstd -cf bomb.tar.zst bomb && rm -r bomb";
+    host(["sh", "-c", script, sandbox.path("build").to_str().unwrap()]);
+    let outcome = sandbox.build("new", "FROM tiny\nADD bomb.tar.zst /\n", &[]).exits(1);
+    let _ = outcome.says(&["No space left", "Imagefile:2:1"]);
+    assert!(!sandbox.backend().join("new").exists() && sandbox.leftovers().is_empty());
+}
+
+#[test]
 fn a_cut_archive_is_an_error() {
     let sandbox = with_tiny();
     archive(GzEncoder::new(File::create(sandbox.path("build/a.tar.gz")).unwrap(), Compression::fast()));

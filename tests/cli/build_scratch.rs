@@ -75,6 +75,18 @@ cat > /dev/null || exit 19
 }
 
 #[test]
+fn run_sees_nothing_of_the_callers_environment() {
+    let sandbox = Sandbox::new();
+    rootfs(&sandbox);
+    sandbox
+        .write("build/Imagefile", format!("{TINY}RUN set; busybox env; cat /proc/1/environ /proc/cmdline\n"));
+    let arguments = sandbox.build_arguments("e", &[]);
+    let output = sandbox.command(arguments).env("CLOUD_TOKEN", "do-not-tell").output().unwrap();
+    let outcome = sandbox.outcome(output).exits(0);
+    assert!(outcome.stdout.contains("PATH=") && !outcome.stdout.contains("do-not-tell"), "{outcome:?}");
+}
+
+#[test]
 fn background_processes_end_with_their_run() {
     let sandbox = Sandbox::new();
     rootfs(&sandbox);

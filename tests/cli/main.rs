@@ -22,6 +22,7 @@ mod build_interrupts;
 mod build_network;
 mod build_refusals;
 mod build_scratch;
+mod documented_tests;
 mod generated;
 mod help;
 mod image_ls;

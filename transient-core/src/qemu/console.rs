@@ -86,6 +86,17 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
+    async fn a_line_without_end_is_cut() {
+        let (mut guest, host) = UnixStream::pair().expect("a pair");
+        let shared = Watch::new();
+        let reading = tokio::spawn(watch(host, shared.clone()));
+        guest.write_all(&vec![b'x'; 1 << 20]).await.expect("written");
+        drop(guest);
+        reading.await.expect("ends");
+        assert!(shared.console().len() <= LINES_KEPT * (LINE_MAX + 1));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
     async fn a_panic_is_seen_while_the_console_is_open() {
         let (mut guest, host) = UnixStream::pair().expect("a pair");
         let shared = Watch::new();
