@@ -15,7 +15,7 @@ KERNEL := target/kernel
 ASSEMBLE = appliance build --kernel $(KERNEL)/vmlinuz --modules $(KERNEL)/modules --output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build appliance header test lint demo bench bench-faces fuzz install wheel sdist test-python test-wheel clean
+.PHONY: help setup build appliance header test lint demo bench bench-pull bench-faces fuzz install wheel sdist test-python test-wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ demo: appliance ## Build two small images, list them, and say where they are
 bench: appliance ## Measure; prints medians of several runs
 	scripts/bench.sh
 
+bench-pull: build ## Measure downloads beside curl, xz and release 0.25
+	scripts/bench.sh --pull
+
 bench-faces: wheel ## Measure the same work through the command line, C and Python
 	$(MAKE) install PREFIX=$(CURDIR)/target/installed
 	python3 -m venv --clear target/bench/faces
@@ -64,7 +67,7 @@ bench-faces: wheel ## Measure the same work through the command line, C and Pyth
 FUZZ_SECONDS ?= 60
 
 fuzz: setup ## Fuzz the parsers, FUZZ_SECONDS each (with nightly Rust and cargo-fuzz)
-	scripts/fuzz_seeds.py fuzz/corpus/image_header
+	scripts/fuzz_seeds.py fuzz/corpus
 	@for target in $$($(CARGO) +nightly fuzz list); do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 

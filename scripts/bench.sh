@@ -1,27 +1,29 @@
 #!/bin/sh
 # Measures transient beside release 0.25 of the Python tool, which is installed into target/bench.
 # Usage: bench.sh [--debian] [--without-old] [--runs N] [--old-runs N]
+#        bench.sh --pull [--without-old] [--runs N] [--size MIB]
 set -eu
 
 cd "$(dirname "$0")/.."
 bench=$PWD/target/bench
 transient=${TRANSIENT:-$PWD/target/release/transient}
 debian=no
+pull=no
 old=yes
 for argument; do
     shift
     case $argument in
         --debian) debian=yes ;;
+        --pull) pull=yes ;;
         --without-old) old=no ;;
-        -h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
         *) set -- "$@" "$argument" ;;
     esac
 done
 
 mkdir -p "$bench/wrapper"
 [ -x "$transient" ] || cargo build --release --bin transient
-scripts/busybox-rootfs.sh "$bench/rootfs.tar.gz"
-set -- --transient "$transient" --rootfs "$bench/rootfs.tar.gz" "$@"
+set -- --transient "$transient" "$@"
 
 # Release 0.25 is written for old versions of its dependencies, which not every Python takes.
 find_python() {
@@ -57,9 +59,15 @@ if [ "$old" = yes ]; then
         "$bench/venv/bin/pip" install --quiet --disable-pip-version-check 'setuptools<80' 'transient==0.25'
     fi
     write_wrapper
-    set -- --old "$bench/venv/bin/transient" --wrapper "$bench/wrapper" "$@"
+    set -- --old "$bench/venv/bin/transient" "$@"
 fi
 
+if [ "$pull" = yes ]; then
+    exec python3 scripts/bench_pull.py --folder "$bench" "$@"
+fi
+
+scripts/busybox-rootfs.sh "$bench/rootfs.tar.gz"
+set -- --rootfs "$bench/rootfs.tar.gz" --wrapper "$bench/wrapper" "$@"
 if [ "$debian" = yes ]; then
     scripts/debian-rootfs.sh target/debian.tar.xz
     set -- "$@" --debian "target/debian.tar.xz"
