@@ -76,7 +76,7 @@ class Bench:
     def ours(self, file: str):
         """Ours."""
         shutil.rmtree(self.work / "backend", ignore_errors=True)
-        pull = ["image", "pull", "--image-backend", self.work / "backend", "--progress", "none"]
+        pull = ["image", "pull", "--image-backend", self.work / "backend"]
         return run([self.options.transient, *pull, f"pulled,http={self.url}/{file}"], self.environment)
 
     def floor(self, file: str):

@@ -94,6 +94,10 @@ pub(crate) struct ImageBuild {
     #[arg(long)]
     pub(crate) local: bool,
 
+    /// Carry out every step, also those whose result is in the cache
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
     #[command(flatten)]
     pub(crate) backend: BackendArgs,
 

@@ -14,8 +14,8 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         Event::StepStarted { step, steps, instruction, line } => {
             class("StepStarted")?.call1((step, steps, instruction, line))?
         }
-        Event::StepFinished { step, elapsed } => {
-            class("StepFinished")?.call1((step, elapsed.as_secs_f64()))?
+        Event::StepFinished { step, elapsed, cached } => {
+            class("StepFinished")?.call1((step, elapsed.as_secs_f64(), cached))?
         }
         Event::BuilderStarted { accelerator, elapsed } => {
             class("BuilderStarted")?.call1((accelerator, elapsed.as_secs_f64()))?

@@ -38,6 +38,8 @@ class StepFinished:
     """Counted from 1."""
     elapsed: float
     """How many seconds it took."""
+    cached: bool
+    """Whether it was not carried out, because its result was in the cache."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Fail
     let mut options = BuildOptions::new(args.build_dir, ImageName::new(args.name)?);
     options.file = args.file;
     options.local = args.local;
+    options.no_cache = args.no_cache;
     options.vm = vm_options(args.vm);
     // With JSON on stdout, a shell's output would be none.
     options.terminal = if args.progress == Progress::Json { None } else { terminal() };

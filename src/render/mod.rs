@@ -60,6 +60,11 @@ fn text(event: &Event) -> io::Result<()> {
             writeln!(stdout, "Step {step}/{steps} : {instruction}")?;
             stdout.flush()
         }
+        Event::StepFinished { cached: true, .. } => {
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "CACHED")?;
+            stdout.flush()
+        }
         Event::Output { stream: Stream::Stdout, data } => {
             let mut stdout = io::stdout().lock();
             stdout.write_all(data)?;

@@ -29,6 +29,8 @@ pub enum Event {
         /// How long it took, in seconds.
         #[serde(serialize_with = "seconds")]
         elapsed: Duration,
+        /// Whether it was not carried out, because its result was in the cache.
+        cached: bool,
     },
     /// The builder VM runs and takes commands.
     BuilderStarted {

@@ -63,6 +63,8 @@ pub struct transient_step_finished {
     pub step: usize,
     /// How many seconds it took.
     pub elapsed: f64,
+    /// Whether it was not carried out, because its result was in the cache.
+    pub cached: bool,
 }
 
 /// The builder VM runs and takes commands.
@@ -239,8 +241,9 @@ fn translate(
             let step_started = transient_step_started { step, steps, instruction: keep(instruction), line };
             (transient_event_kind::StepStarted, transient_event_data { step_started })
         }
-        Event::StepFinished { step, elapsed } => {
-            let step_finished = transient_step_finished { step: *step, elapsed: elapsed.as_secs_f64() };
+        Event::StepFinished { step, elapsed, cached } => {
+            let (step, elapsed, cached) = (*step, elapsed.as_secs_f64(), *cached);
+            let step_finished = transient_step_finished { step, elapsed, cached };
             (transient_event_kind::StepFinished, transient_event_data { step_finished })
         }
         Event::BuilderStarted { accelerator, elapsed } => {

@@ -124,9 +124,22 @@ pub enum Request {
     Mount {
         /// What to mount where.
         mounts: Vec<Mount>,
+        /// When the build began to change the image, in nanoseconds since 1970; `None` is now.
+        since: Option<u64>,
     },
-    /// Finds the root of an existing image, mounts it, and what its fstab lists.
+    /// Finds the root of an existing image, mounts it, and what its fstab lists; answers with [`Reply::Mounted`].
     MountImage,
+    /// Mounts the filesystems of an image as they were mounted before, whatever its fstab says by now.
+    MountAgain {
+        /// What was mounted, in order.
+        mounts: Vec<MountedDevice>,
+        /// As in [`Request::Mount`].
+        since: u64,
+    },
+    /// Makes the image's filesystems read-only, and the disk a whole image of them.
+    Pause,
+    /// Makes them writable again.
+    GoOn,
     /// Unpacks the tar stream that comes over the data port.
     Unpack {
         /// Where in the image, an absolute path.
@@ -241,6 +254,11 @@ pub enum Reply {
         /// One sentence.
         message: String,
     },
+    /// What [`Request::MountImage`] has mounted, in order.
+    Mounted {
+        /// The filesystems.
+        mounts: Vec<MountedDevice>,
+    },
     /// The request was carried out. The last reply.
     Done,
     /// The request could not be carried out. The last reply.
@@ -252,6 +270,19 @@ pub enum Reply {
         /// Why, where it is one of the kinds that the host tells apart.
         cause: FailureCause,
     },
+}
+
+/// A filesystem of an image, as it is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountedDevice {
+    /// The device, for example `/dev/vda1`.
+    pub device: PathBuf,
+    /// The kind of the filesystem, as `mount -t` takes it.
+    pub kind: String,
+    /// The options, as `mount -o` takes them.
+    pub options: String,
+    /// Where in the image, an absolute path.
+    pub target: PathBuf,
 }
 
 /// The kinds of failure that the host tells apart.

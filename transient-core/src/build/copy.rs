@@ -1,16 +1,14 @@
 //! COPY: files and directories of the build directory as a tar stream.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::fs::{FileType, Stat};
 use tar::{Builder, EntryType, Header};
 
 use super::context::{Hidden, Source};
+use super::walk::{Found, walk};
 use crate::{Error, ErrorKind};
 
 /// Writes sources into a tar stream: modes and times kept, links as links, owner root.
@@ -28,8 +26,8 @@ impl<W: Write> Copier<W> {
 
     /// Adds a source and, if it is a directory, all that is in it.
     pub(super) fn add(&mut self, source: &Source) -> Result<(), Error> {
-        let target = source.target_name().map(Path::to_owned).unwrap_or_default();
-        self.entry(source.folder.as_fd(), source.name.as_os_str(), &target, &source.shown)
+        let hidden = self.hidden.clone();
+        walk(source, &hidden, &mut |found| self.append(found))
     }
 
     /// Ends the stream.
@@ -37,112 +35,55 @@ impl<W: Write> Copier<W> {
         self.tar.finish().map_err(|error| Error::io("cannot send to the builder VM", error))
     }
 
-    fn entry(&mut self, folder: impl AsFd, name: &OsStr, target: &Path, shown: &Path) -> Result<(), Error> {
-        let stat = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| unreadable(shown, error.into()))?;
-        if self.hidden.contains(&(stat.st_dev, stat.st_ino)) {
-            return Ok(());
-        }
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.directory(folder, name, target, shown, &stat),
-            FileType::RegularFile => self.file(folder, name, target, shown, &stat),
+    fn append(&mut self, found: &Found<'_>) -> Result<(), Error> {
+        let (target, shown) = (found.target, found.shown);
+        let sent = match found.kind() {
+            // Of the build directory itself, only what is in it goes.
+            FileType::Directory if target.as_os_str().is_empty() => Ok(()),
+            FileType::Directory => {
+                self.tar.append_data(&mut header(&found.stat, EntryType::Directory), target, io::empty())
+            }
+            FileType::RegularFile => self.append_file(found)?,
             FileType::Symlink => {
-                let link =
-                    readlinkat(&folder, name, Vec::new()).map_err(|error| unreadable(shown, error.into()))?;
-                let mut header = header(&stat, EntryType::Symlink);
-                let link = Path::new(OsStr::from_bytes(link.as_bytes()));
-                self.tar.append_link(&mut header, target, link).map_err(|error| unsent(shown, error))
+                let link = found.link()?;
+                self.tar.append_link(&mut header(&found.stat, EntryType::Symlink), target, link)
             }
             FileType::Fifo => {
-                let mut header = header(&stat, EntryType::Fifo);
-                self.tar.append_data(&mut header, target, io::empty()).map_err(|error| unsent(shown, error))
+                self.tar.append_data(&mut header(&found.stat, EntryType::Fifo), target, io::empty())
             }
-            _ => Err(Error::new(
-                ErrorKind::InvalidSource,
-                format!("cannot copy '{}': it is neither a file, a directory nor a link", shown.display()),
-            )),
-        }
+            _ => {
+                let message = format!(
+                    "cannot copy '{}': it is neither a file, a directory nor a link",
+                    shown.display()
+                );
+                return Err(Error::new(ErrorKind::InvalidSource, message));
+            }
+        };
+        sent.map_err(|error| unsent(shown, error))
     }
 
-    fn directory(
-        &mut self,
-        folder: impl AsFd,
-        name: &OsStr,
-        target: &Path,
-        shown: &Path,
-        stat: &Stat,
-    ) -> Result<(), Error> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened =
-            openat(&folder, name, flags, Mode::empty()).map_err(|error| unreadable(shown, error.into()))?;
-        if !target.as_os_str().is_empty() {
-            let mut header = header(stat, EntryType::Directory);
-            self.tar.append_data(&mut header, target, io::empty()).map_err(|error| unsent(shown, error))?;
-        }
-        for name in names(&opened, shown)? {
-            self.entry(&opened, &name, &target.join(&name), &shown.join(&name))?;
+    fn append_file(&mut self, found: &Found<'_>) -> Result<io::Result<()>, Error> {
+        let mut header = header(&found.stat, EntryType::Regular);
+        header.set_size(found.size());
+        let counted = Counted { file: found.open()?, left: found.size(), progress: &mut self.progress };
+        Ok(self.tar.append_data(&mut header, found.target, counted))
+    }
+}
+
+/// Returns the bytes of all files of a source, for progress. What cannot be read counts nothing here; copying it
+/// tells why.
+pub(super) fn total_size(source: &Source, hidden: &Hidden) -> u64 {
+    let mut total = 0;
+    let counted = walk(source, hidden, &mut |found| {
+        if found.kind() == FileType::RegularFile {
+            total += found.size();
         }
         Ok(())
+    });
+    if let Err(error) = counted {
+        tracing::debug!("'{}' is not counted whole: {error}", source.shown.display());
     }
-
-    fn file(
-        &mut self,
-        folder: impl AsFd,
-        name: &OsStr,
-        target: &Path,
-        shown: &Path,
-        stat: &Stat,
-    ) -> Result<(), Error> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened =
-            openat(&folder, name, flags, Mode::empty()).map_err(|error| unreadable(shown, error.into()))?;
-        let mut header = header(stat, EntryType::Regular);
-        header.set_size(u64::try_from(stat.st_size).unwrap_or(0));
-        let counted = Counted {
-            file: File::from(opened),
-            left: header.size().unwrap_or(0),
-            progress: &mut self.progress,
-        };
-        self.tar.append_data(&mut header, target, counted).map_err(|error| unsent(shown, error))
-    }
-}
-
-/// Returns the bytes of all files of a source, for progress.
-pub(super) fn total_size(source: &Source, hidden: &Hidden) -> u64 {
-    size(&source.folder, source.name.as_os_str(), hidden)
-}
-
-/// What cannot be read counts nothing here; copying it tells why.
-fn size(folder: impl AsFd, name: &OsStr, hidden: &Hidden) -> u64 {
-    let Ok(stat) = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return 0 };
-    if hidden.contains(&(stat.st_dev, stat.st_ino)) {
-        return 0;
-    }
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => u64::try_from(stat.st_size).unwrap_or(0),
-        FileType::Directory => {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let Ok(opened) = openat(&folder, name, flags, Mode::empty()) else { return 0 };
-            let names = names(&opened, Path::new("")).unwrap_or_default();
-            names.iter().map(|name| size(&opened, name, hidden)).sum()
-        }
-        _ => 0,
-    }
-}
-
-/// The names in a folder, sorted, so that the same folder always gives the same stream.
-fn names(folder: &OwnedFd, shown: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
-    let entries = Dir::read_from(folder).map_err(|error| unreadable(shown, error.into()))?;
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| unreadable(shown, error.into()))?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            names.push(name.to_owned());
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
+    total
 }
 
 fn header(stat: &Stat, kind: EntryType) -> Header {
@@ -178,10 +119,6 @@ impl Read for Counted<'_> {
         (self.progress)(length as u64);
         Ok(length)
     }
-}
-
-fn unreadable(shown: &Path, error: io::Error) -> Error {
-    Error::new(ErrorKind::InvalidSource, format!("cannot read '{}'", shown.display())).caused_by(error)
 }
 
 fn unsent(shown: &Path, error: io::Error) -> Error {

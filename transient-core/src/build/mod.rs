@@ -3,9 +3,14 @@
 mod archive;
 mod context;
 mod copy;
+mod disk;
+mod inputs;
 mod plan;
 mod run;
+mod stage;
 mod transfer;
+mod walk;
+mod work;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -32,9 +37,16 @@ pub struct BuildOptions {
     pub local: bool,
     /// How the builder VM is run.
     pub vm: VmOptions,
+    /// Whether every step is carried out, also those whose result is in the cache; the cache gets the new ones.
+    pub no_cache: bool,
+    /// How many bytes the layers in the cache may occupy, those in use aside.
+    pub cache_limit: u64,
     /// What INSPECT talks to; without it, INSPECT is an error.
     pub terminal: Option<Terminal>,
 }
+
+/// The default of [`BuildOptions::cache_limit`].
+const CACHE_LIMIT: u64 = 20 << 30;
 
 impl BuildOptions {
     /// Returns the options for a build with all defaults.
@@ -45,6 +57,8 @@ impl BuildOptions {
             file: None,
             local: false,
             vm: VmOptions::default(),
+            no_cache: false,
+            cache_limit: CACHE_LIMIT,
             terminal: None,
         }
     }

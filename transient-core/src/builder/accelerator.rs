@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Accelerator, VmOptions};
+use crate::host::boot_id;
 use crate::{Error, ErrorKind};
 
 const DEVICE: &str = "/dev/kvm";
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What to try, and what to tell about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,10 +122,6 @@ pub(super) fn remember(options: &VmOptions, cache: &Path, reason: &str) {
     if let Err(error) = written {
         tracing::warn!("cannot remember in {} that KVM does not work: {error}", cache.display());
     }
-}
-
-fn boot_id() -> String {
-    fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]

@@ -90,11 +90,11 @@ impl Session {
         status.ok_or_else(|| lost("the channel closed without an exit status"))
     }
 
-    /// Has the guest carry out a request. What it notes goes to `note` as it comes.
+    /// Has the guest carry out a request. All that it answers but the last goes to `tell` as it comes.
     pub(crate) async fn request(
         &self,
         request: &Request,
-        mut note: impl AsyncFnMut(String),
+        mut tell: impl AsyncFnMut(Reply),
     ) -> Result<(), Error> {
         let mut channel = self.channel().await?;
         channel.request_subsystem(true, SUBSYSTEM).await.map_err(lost)?;
@@ -109,8 +109,8 @@ impl Session {
                     replies.add(&data)?;
                     while let Some(reply) = replies.next()? {
                         match reply {
-                            Reply::Note { message } => note(message).await,
-                            last => replies.last = Some(last),
+                            last @ (Reply::Done | Reply::Failed { .. }) => replies.last = Some(last),
+                            reply => tell(reply).await,
                         }
                     }
                 }

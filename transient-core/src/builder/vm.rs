@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::task::TaskTracker;
-use transient_guest::protocol::{FailureCause, Placement, Request};
+use transient_guest::protocol::{FailureCause, MountedDevice, Placement, Reply, Request};
 
 use super::accelerator::{self, Choice};
 use super::appliance::Appliance;
@@ -16,7 +16,7 @@ use super::session::{Session, lost};
 use super::{Network, VmOptions, resources, terminal};
 use crate::build::Terminal;
 use crate::event::{Event, Reporter, Stream};
-use crate::qemu::{Accelerated, Configuration, Disk, Machine, Monitor};
+use crate::qemu::{Accelerated, Configuration, Disk, Machine, Monitor, node_name};
 use crate::{Error, ErrorKind};
 
 const QMP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,13 +36,15 @@ pub(crate) struct Builder {
     data: Arc<std::os::unix::net::UnixStream>,
     memory: u64,
     reporter: Reporter,
+    /// How often the disk has got a new file.
+    snapshots: usize,
 }
 
 /// What every attempt to boot needs.
 pub(crate) struct Boot<'a> {
     pub(crate) options: &'a VmOptions,
     pub(crate) appliance: &'a Appliance,
-    pub(crate) disk: &'a Path,
+    pub(crate) disk: Disk,
     /// Where verdicts are remembered.
     pub(crate) cache: &'a Path,
     pub(crate) reporter: &'a Reporter,
@@ -115,7 +117,7 @@ impl Boot<'_> {
         let (accelerator, elapsed) = (accelerated.name(), started.elapsed());
         self.reporter.send(Event::BuilderStarted { accelerator, elapsed }).await;
         let (data, memory) = (Arc::new(channels.data), configuration.memory);
-        Ok(Builder { machine, monitor, session, data, memory, reporter: self.reporter.clone() })
+        Ok(Builder { machine, monitor, session, data, memory, reporter: self.reporter.clone(), snapshots: 0 })
     }
 
     fn configuration(&self, accelerated: Accelerated) -> Configuration {
@@ -126,7 +128,7 @@ impl Boot<'_> {
             cpus: resources::cpus(self.options),
             kernel: self.appliance.kernel.clone(),
             initramfs: self.appliance.initramfs.clone(),
-            disk: Disk { path: self.disk.to_owned() },
+            disk: self.disk.clone(),
             network: self.options.network == Network::User,
         }
     }
@@ -146,10 +148,34 @@ impl Builder {
 
     /// Has the guest carry out a request; what it notes is reported.
     pub(crate) async fn request(&self, request: &Request) -> Result<(), Error> {
-        let note = async |message| self.reporter.send(Event::Note { message }).await;
-        let result = self.machine.guard(self.session.request(request, note)).await;
+        self.ask(request).await.map(drop)
+    }
+
+    /// Has the guest find and mount the filesystems of an image; returns them.
+    pub(crate) async fn mount_image(&self) -> Result<Vec<MountedDevice>, Error> {
+        self.ask(&Request::MountImage).await
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Vec<MountedDevice>, Error> {
+        let mut mounted = Vec::new();
+        let tell = async |reply| match reply {
+            Reply::Note { message } => self.reporter.send(Event::Note { message }).await,
+            Reply::Mounted { mounts } => mounted = mounts,
+            Reply::Done | Reply::Failed { .. } => {}
+        };
+        let result = self.machine.guard(self.session.request(request, tell)).await;
         self.explain_memory_kills(result.is_err()).await?;
-        result
+        result.map(|()| mounted)
+    }
+
+    /// Has the disk written to `file` from now on. The file that was written to is then a whole image of what the guest
+    /// has done, and is not written to any more.
+    pub(crate) async fn snapshot(&mut self, file: &Path) -> Result<(), Error> {
+        self.request(&Request::Pause).await?;
+        let (from, to) = (node_name(self.snapshots), node_name(self.snapshots + 1));
+        self.machine.guard(self.monitor.snapshot(&from, &to, file)).await?;
+        self.snapshots += 1;
+        self.request(&Request::GoOn).await
     }
 
     /// Has the guest unpack the tar stream that `produce` writes, on a thread of its own.

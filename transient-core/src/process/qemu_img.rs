@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Program;
 use crate::image::header::Format;
+use crate::qemu::block;
 use crate::{CancelToken, Error};
 
 const QEMU_IMG: Program = Program {
@@ -41,6 +42,21 @@ pub(crate) fn flatten(
     cancel: &CancelToken,
 ) -> Result<(), Error> {
     convert(source, "qcow2", destination, progress, cancel)
+}
+
+/// As [`flatten`], from qcow2 files that stand on each other, the lowest first, whatever they name themselves.
+pub(crate) fn flatten_chain(
+    files: &[PathBuf],
+    destination: &Path,
+    progress: &mut dyn FnMut(f64),
+    cancel: &CancelToken,
+) -> Result<(), Error> {
+    let files = files.iter().map(|file| absolute(file)).collect::<Result<Vec<_>, _>>()?;
+    let source = format!("json:{}", block::chain(&files).unwrap_or_default());
+    let destination = absolute(destination)?;
+    let arguments = ["convert", "-p", "-O", "qcow2", "--", &source].map(OsStr::new);
+    let arguments = arguments.into_iter().chain([destination.as_os_str()]);
+    metered(progress, |output| run(arguments, output, cancel))
 }
 
 /// As [`flatten`], from an open file of that format.

@@ -1,10 +1,11 @@
 //! QEMU's command line.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::json;
 use transient_guest::protocol::{CONTROL_PORT, DATA_PORT};
+
+use super::block;
 
 /// What runs the guest's instructions, decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) struct Configuration {
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) path: PathBuf,
+    /// The qcow2 files that it stands on, the lowest first, whatever the files themselves name.
+    pub(crate) below: Vec<PathBuf>,
 }
 
 /// The file descriptors that QEMU inherits.
@@ -104,7 +107,7 @@ impl Configuration {
         }
 
         arguments.option("-blockdev", self.disk.node());
-        arguments.option("-device", "virtio-blk-pci,drive=disk");
+        arguments.option("-device", "virtio-blk-pci,drive=disk0");
         if self.network {
             arguments.network();
         }
@@ -112,28 +115,20 @@ impl Configuration {
     }
 }
 
+/// Returns what QEMU calls the disk's file after so many snapshots.
+pub(crate) fn node_name(snapshots: usize) -> String {
+    format!("disk{snapshots}")
+}
+
 impl Disk {
     /// The block node, as JSON, in which a path may hold any character.
     fn node(&self) -> String {
-        json!({
-            "node-name": "disk",
-            "driver": "qcow2",
-            "discard": "unmap",
-            "cache": { "no-flush": true },
-            "file": {
-                "driver": "file",
-                "filename": path_text(&self.path),
-                "discard": "unmap",
-                "cache": { "no-flush": true },
-            },
-        })
-        .to_string()
+        let mut node = block::writable(&self.path, &node_name(0));
+        if let Some(below) = block::chain(&self.below) {
+            node["backing"] = below;
+        }
+        node.to_string()
     }
-}
-
-/// JSON cannot carry bytes that are not UTF-8; working files are named by us, in folders that people name.
-fn path_text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 struct Arguments(Vec<OsString>);
@@ -171,7 +166,10 @@ mod tests {
             cpus: 2,
             kernel: "/appliance/kernel".into(),
             initramfs: "/appliance/initramfs".into(),
-            disk: Disk { path: "/store/a,b\"c/disk.qcow2".into() },
+            disk: Disk {
+                path: "/store/a,b\"c/disk.qcow2".into(),
+                below: vec!["/base".into(), "/layer".into()],
+            },
             network,
         };
         let words: Vec<_> =

@@ -1,6 +1,7 @@
 //! One QEMU process: command line, QMP, life and death.
 
 mod arguments;
+pub(crate) mod block;
 mod console;
 mod gate;
 mod machine;
@@ -8,6 +9,6 @@ mod process;
 mod qmp;
 mod trouble;
 
-pub(crate) use arguments::{Accelerated, Configuration, Disk};
+pub(crate) use arguments::{Accelerated, Configuration, Disk, node_name};
 pub(crate) use machine::Machine;
 pub(crate) use qmp::Monitor;

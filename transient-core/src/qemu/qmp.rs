@@ -1,5 +1,6 @@
 //! QEMU's monitor protocol: <https://www.qemu.org/docs/master/interop/qmp-spec.html>.
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -8,6 +9,7 @@ use qapi::qmp;
 use tokio::io::WriteHalf;
 use tokio::net::UnixStream;
 
+use super::block;
 use super::trouble::{Trouble, Watch};
 use crate::{Error, ErrorKind};
 
@@ -39,6 +41,23 @@ impl Monitor {
             }
         });
         Ok(Self(service))
+    }
+
+    /// Has the disk written to another file from now on, which stands on the one that was written to until now. That is
+    /// whole then, and is not written to any more. The new file must be empty, and as large.
+    pub(crate) async fn snapshot(&self, from: &str, to: &str, file: &Path) -> Result<(), Error> {
+        let failed = |error: qapi::ExecuteError| {
+            Error::new(ErrorKind::QemuFailed, "QEMU cannot keep the state of the disk").caused_by(error)
+        };
+        // As data: QEMU takes nothing that it does not know, such as what newer ones add.
+        let node = serde_json::from_value(block::writable(file, to)).map_err(|error| {
+            Error::new(ErrorKind::Internal, "a block node is not described").caused_by(error)
+        })?;
+        self.0.execute(qmp::blockdev_add(node)).await.map_err(failed)?;
+        let (node, overlay) = (from.to_owned(), to.to_owned());
+        let snapshot = qmp::BlockdevSnapshot { node, overlay };
+        self.0.execute(qmp::blockdev_snapshot(snapshot)).await.map_err(failed)?;
+        Ok(())
     }
 
     /// Ends QEMU.

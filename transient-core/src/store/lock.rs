@@ -23,14 +23,14 @@ const OWN_LENGTH: usize = 24;
 
 /// A lock that is held. Dropping it releases it and removes its file.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     file: File,
     path: PathBuf,
 }
 
 impl Lock {
     /// Takes the lock, waiting while another has it. Says once for whom it waits; `what` is what is locked.
-    pub(super) fn take(
+    pub(crate) fn take(
         path: &Path,
         what: &str,
         reporter: &Reporter,
@@ -51,7 +51,7 @@ impl Lock {
     }
 
     /// Takes the lock unless another has it.
-    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, Error> {
         let failed = |error| failure("cannot lock", path, error);
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;

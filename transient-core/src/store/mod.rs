@@ -14,7 +14,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use listing::Listing;
+pub(crate) use lock::Lock;
 pub(crate) use reservation::Reservation;
+pub(crate) use scratch::{Scratch, sweep};
 
 use crate::event::Reporter;
 use crate::image::Image;

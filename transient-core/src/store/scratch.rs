@@ -17,7 +17,7 @@ const RANDOM: usize = 6;
 
 /// A scratch folder. Dropping it removes it with all that is in it.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     // In this order: the lock must be held until the folder is gone.
     folder: TempDir,
     _lock: Lock,
@@ -25,7 +25,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// Makes a folder in `parent` whose name begins with `prefix`.
-    pub(super) fn make(parent: &Path, prefix: &str) -> Result<Self, Error> {
+    pub(crate) fn make(parent: &Path, prefix: &str) -> Result<Self, Error> {
         loop {
             let folder = tempfile::Builder::new().prefix(prefix).rand_bytes(RANDOM).tempdir_in(parent);
             let folder = folder.map_err(|error| failure("cannot make a folder in", parent, error))?;
@@ -38,13 +38,13 @@ impl Scratch {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
 /// Removes every scratch folder in `parent` whose maker is dead. What cannot be removed stays.
-pub(super) fn sweep(parent: &Path, prefix: &str) {
+pub(crate) fn sweep(parent: &Path, prefix: &str) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
-use transient_guest::protocol::{FailureCause, IMAGE_DISK, IMAGE_ROOT, Reply};
+use transient_guest::protocol::{FailureCause, IMAGE_DISK, IMAGE_ROOT, MountedDevice, Reply};
 
 use super::blkid::{self, Found};
 use super::failure::{Doing, Failure};
@@ -48,11 +48,13 @@ pub(super) fn mount_image(reply: &mut dyn FnMut(Reply)) -> Result<(), Failure> {
     let mut note = |message: String| reply(Reply::Note { message });
     let devices = devices(&mut note)?;
     let root = find_root(&devices, &mut note)?;
-    mount::mark_mounted()?;
-    let place = mount::place(Path::new("/"))?;
-    mount::attach(&root.device, &root.kind, &root.options, &place)?;
-    drop(place);
-    mount_listed(&devices, &mut note)
+    mount::mark_mounted(None)?;
+    let Candidate { device, kind, options } = root;
+    let mut mounts = vec![MountedDevice { device, kind, options, target: "/".into() }];
+    mount::mount(&mounts[0])?;
+    mounts.extend(mount_listed(&devices, &mut note)?);
+    reply(Reply::Mounted { mounts });
+    Ok(())
 }
 
 /// Returns every block device of the image that something was found on.
@@ -195,10 +197,10 @@ fn look<T>(candidate: &Candidate, see: impl FnOnce(&OwnedFd) -> T) -> Result<T, 
 }
 
 /// Mounts what the image's fstab lists; what cannot be mounted is noted.
-fn mount_listed(devices: &[Device], note: &mut dyn FnMut(String)) -> Result<(), Failure> {
+fn mount_listed(devices: &[Device], note: &mut dyn FnMut(String)) -> Result<Vec<MountedDevice>, Failure> {
     let root = inside::root(Path::new(IMAGE_ROOT)).doing(|| "cannot open the image's root")?;
     let Ok(file) = inside::open(&root, Path::new("/etc/fstab"), OFlags::RDONLY, Mode::empty()) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let text = std::fs::read(inside::path_of(&file)).doing(|| "cannot read the image's /etc/fstab")?;
     drop(file);
@@ -208,15 +210,17 @@ fn mount_listed(devices: &[Device], note: &mut dyn FnMut(String)) -> Result<(), 
             entries.insert((mount::depth(&entry.target), line), entry);
         }
     }
+    let mut mounts = Vec::new();
     for entry in entries.values() {
-        if let Err(failure) = mount_entry(entry, devices) {
-            note(format!("{} is not mounted: {}", entry.target.display(), failure.message));
+        match mount_entry(entry, devices) {
+            Ok(mounted) => mounts.push(mounted),
+            Err(failure) => note(format!("{} is not mounted: {}", entry.target.display(), failure.message)),
         }
     }
-    Ok(())
+    Ok(mounts)
 }
 
-fn mount_entry(entry: &Entry, devices: &[Device]) -> Result<(), Failure> {
+fn mount_entry(entry: &Entry, devices: &[Device]) -> Result<MountedDevice, Failure> {
     let (device, kind) = match &entry.source {
         Source::Tag(tag, value) => by_tag(devices, tag, value),
         Source::Device(name) => by_name(devices, name),
@@ -226,9 +230,10 @@ fn mount_entry(entry: &Entry, devices: &[Device]) -> Result<(), Failure> {
         "auto" => kind.ok_or_else(|| Failure::other("no filesystem is known on it"))?,
         kind => kind.to_owned(),
     };
-    modules::load_filesystem(&kind)?;
-    let place = mount::place(&entry.target)?;
-    mount::attach(&device, &kind, &entry.options_that_matter(), &place)
+    let (options, target) = (entry.options_that_matter(), entry.target.clone());
+    let mounted = MountedDevice { device, kind, options, target };
+    mount::mount(&mounted)?;
+    Ok(mounted)
 }
 
 fn described(source: &Source) -> String {

@@ -21,6 +21,7 @@ mod mount;
 mod mounts;
 mod partition;
 mod program;
+mod quiet;
 mod resolver;
 mod scratch;
 mod selinux;
@@ -48,11 +49,14 @@ fn carry_out(
     match request {
         Request::Partition { label, partitions } => partition::partition(label, &partitions),
         Request::Format { partition, filesystem, options } => format::format(partition, filesystem, &options),
-        Request::Mount { mounts } => mount::mount_new(&mounts),
+        Request::Mount { mounts, since } => mount::mount_new(&mounts, since),
         Request::Unpack { destination, placement } => {
             unpack::unpack(data_port, &destination, &placement, reply)
         }
+        Request::Pause => quiet::pause(),
+        Request::GoOn => quiet::go_on(),
         Request::Finish => finish::finish(reply),
         Request::MountImage => discover::mount_image(reply),
+        Request::MountAgain { mounts, since } => mount::mount_again(&mounts, since),
     }
 }

@@ -6,20 +6,23 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
-use transient_guest::protocol::{Filesystem, IMAGE_ROOT, Mount};
+use transient_guest::protocol::{Filesystem, IMAGE_ROOT, Mount, MountedDevice};
 
 use super::failure::{Doing, Failure};
-use super::{inside, modules, partition};
+use super::{inside, lvm, modules, partition};
 
-/// The file whose change time is when the image was mounted: what has changed since, the build made.
-pub(super) const MOUNTED_MARK: &str = "/run/transient/mounted";
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
+/// The file that says when the build began to change the image, in nanoseconds since 1970.
+const MOUNTED_MARK: &str = "/run/transient/mounted";
 
 /// Mounts the partitions of a new image, the shallowest path first.
-pub(super) fn mount_new(mounts: &[Mount]) -> Result<(), Failure> {
+pub(super) fn mount_new(mounts: &[Mount], since: Option<u64>) -> Result<(), Failure> {
     let mut mounts: Vec<&Mount> =
         mounts.iter().filter(|mount| mount.filesystem != Filesystem::Swap).collect();
     mounts.sort_by_key(|mount| depth(&mount.path));
-    mark_mounted()?;
+    mark_mounted(since)?;
     for mount in mounts {
         let place = place(&mount.path)?;
         attach(&partition::device(mount.partition), mount.filesystem.name(), "", &place).map_err(
@@ -37,11 +40,35 @@ pub(super) fn depth(path: &Path) -> usize {
     path.components().filter(|component| matches!(component, std::path::Component::Normal(_))).count()
 }
 
-/// Notes the time at which the image was mounted.
-pub(super) fn mark_mounted() -> Result<(), Failure> {
+/// Mounts the filesystems of an image as they were mounted before.
+pub(super) fn mount_again(mounts: &[MountedDevice], since: u64) -> Result<(), Failure> {
+    if mounts.iter().any(|mount| mount.device.starts_with("/dev/mapper")) {
+        lvm::activate()?;
+    }
+    mark_mounted(Some(since))?;
+    mounts.iter().try_for_each(mount)
+}
+
+/// Mounts a filesystem of an image.
+pub(super) fn mount(mounted: &MountedDevice) -> Result<(), Failure> {
+    attach(&mounted.device, &mounted.kind, &mounted.options, &place(&mounted.target)?)
+}
+
+/// Notes when the build began to change the image: what has changed since, the build made.
+pub(super) fn mark_mounted(since: Option<u64>) -> Result<(), Failure> {
+    let since = since.unwrap_or_else(|| {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        u64::try_from(now.tv_sec).unwrap_or(0) * SECOND + u64::try_from(now.tv_nsec).unwrap_or(0)
+    });
     std::fs::create_dir_all("/run/transient")
-        .and_then(|()| std::fs::write(MOUNTED_MARK, ""))
+        .and_then(|()| std::fs::write(MOUNTED_MARK, since.to_string()))
         .doing(|| "cannot note that the image is mounted")
+}
+
+/// Returns when the build began to change the image, in seconds and nanoseconds since 1970; `None` if it is not mounted.
+pub(super) fn mounted_since() -> Option<(i64, i64)> {
+    let since: u64 = std::fs::read_to_string(MOUNTED_MARK).ok()?.parse().ok()?;
+    Some((i64::try_from(since / SECOND).ok()?, i64::try_from(since % SECOND).ok()?))
 }
 
 /// Opens the directory `path` of the image, made where it is missing, to mount on.

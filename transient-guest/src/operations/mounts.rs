@@ -12,6 +12,15 @@ pub(super) struct Mounted {
     pub(super) target: PathBuf,
     /// Its kind, as `mount -t` takes it.
     pub(super) kind: String,
+    /// What of the filesystem is mounted, a path in it.
+    pub(super) root: PathBuf,
+}
+
+impl Mounted {
+    /// Whether it is a filesystem of the disk, and not one of the kernel's own.
+    pub(super) fn is_on_disk(&self) -> bool {
+        !["tmpfs", "devtmpfs", "devpts", "proc", "sysfs", "mqueue"].contains(&self.kind.as_str())
+    }
 }
 
 /// Returns what is mounted at `top` and below it, in the order in which it was mounted.
@@ -32,10 +41,12 @@ fn parse(text: &[u8]) -> Vec<Mounted> {
 
 fn parse_line(line: &[u8]) -> Option<Mounted> {
     let mut fields = line.split(|&byte| byte == b' ');
-    let target = PathBuf::from(OsString::from_vec(unescape(fields.nth(4)?)));
+    let path = |field| PathBuf::from(OsString::from_vec(unescape(field)));
+    let root = path(fields.nth(3)?);
+    let target = path(fields.next()?);
     // Optional fields end with a lone hyphen; the kind of the filesystem comes next.
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some(Mounted { target, kind: String::from_utf8_lossy(kind).into_owned() })
+    Some(Mounted { target, kind: String::from_utf8_lossy(kind).into_owned(), root })
 }
 
 /// Undoes the `\040` by which mount tables and fstab write blanks.
@@ -65,8 +76,11 @@ mod tests {
             32 31 0:30 /@home /image/a\\040b rw - btrfs /dev/vda3 rw\nbroken\n";
         let found = parse(text);
         assert_eq!(found.len(), 3);
-        assert_eq!(found[1], Mounted { target: "/image".into(), kind: "ext4".into() });
-        assert_eq!(found[2], Mounted { target: "/image/a b".into(), kind: "btrfs".into() });
+        assert_eq!(found[1], Mounted { target: "/image".into(), kind: "ext4".into(), root: "/".into() });
+        assert_eq!(
+            found[2],
+            Mounted { target: "/image/a b".into(), kind: "btrfs".into(), root: "/@home".into() }
+        );
     }
 
     #[test]

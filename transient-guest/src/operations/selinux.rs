@@ -28,15 +28,17 @@ const MOST_BYTES: usize = 4096;
 /// Labels what has changed since the image was mounted, if the image is one with labels.
 pub(super) fn relabel(image: &Path, reply: &mut dyn FnMut(Reply)) -> Result<(), Failure> {
     let Some(contexts) = contexts(image) else { return Ok(()) };
-    let Ok(mark) = fs::metadata(mount::MOUNTED_MARK) else { return Ok(()) };
-    let skipped: BTreeSet<PathBuf> = mounts::below(image)
+    let Some(since) = mount::mounted_since() else { return Ok(()) };
+    let mut skipped: BTreeSet<PathBuf> = mounts::below(image)
         .doing(|| "cannot read the mount table")?
         .into_iter()
         .filter(|mounted| WITHOUT_LABELS.contains(&mounted.kind.as_str()))
         .map(|mounted| mounted.target)
         .collect();
+    skipped.extend(scratch::mounted(image)?);
+    skipped.insert(image.join(scratch::FOLDER));
     let doing = || "cannot label the files of the build";
-    let changed = changed(image, (mark.ctime(), mark.ctime_nsec()), &skipped).doing(doing)?;
+    let changed = changed(image, since, &skipped).doing(doing)?;
     if changed.is_empty() {
         return Ok(());
     }

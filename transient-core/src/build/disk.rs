@@ -1,0 +1,97 @@
+//! The disk of a build: files that stand on each other, of which only the highest is written to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::builder::Builder;
+use crate::layer::{Key, Layer, Layers, Made};
+use crate::process::qemu_img;
+use crate::qemu::Disk;
+use crate::{CancelToken, Error};
+
+/// The disk, from the image or the layer that it begins with.
+pub(super) struct WorkingDisk<'a> {
+    layers: &'a Layers,
+    /// Where files are made.
+    folder: &'a Path,
+    base: Option<PathBuf>,
+    /// In bytes.
+    size: u64,
+    /// Everything that it stands on but the base, the lowest first.
+    chain: Vec<Layer>,
+    /// How many files were made.
+    made: usize,
+    /// Whether layers that are there already are replaced.
+    replace: bool,
+}
+
+impl<'a> WorkingDisk<'a> {
+    /// A disk of `size` bytes, whose files are made in `folder`.
+    pub(super) fn new(layers: &'a Layers, folder: &'a Path, size: u64, replace: bool) -> Self {
+        Self { layers, folder, base: None, size, chain: Vec::new(), made: 0, replace }
+    }
+
+    /// Begins with an image.
+    pub(super) fn stand_on_image(&mut self, base: Option<PathBuf>) {
+        self.base = base;
+    }
+
+    /// Goes on from these layers.
+    pub(super) fn stand_on(&mut self, chain: Vec<Layer>) {
+        self.chain = chain;
+    }
+
+    pub(super) fn chain(&self) -> &[Layer] {
+        &self.chain
+    }
+
+    /// Makes the file that is written to, and returns the whole for QEMU.
+    pub(super) fn open(&mut self, cancel: &CancelToken) -> Result<Disk, Error> {
+        qemu_img::create_empty(&self.empty(), self.size, cancel)?;
+        Ok(Disk { path: self.next()?, below: self.below() })
+    }
+
+    /// Keeps what the steps so far did as a layer, while the builder goes on.
+    pub(super) async fn keep(&mut self, builder: &mut Builder, key: Key, made: Made) -> Result<(), Error> {
+        let done = self.top();
+        let next = self.next()?;
+        builder.snapshot(&next).await?;
+        self.chain.push(self.layers.publish(key, made, &done, self.replace)?);
+        Ok(())
+    }
+
+    /// Keeps the disk as it is when the builder has ended.
+    pub(super) fn keep_finished(&mut self, key: Key, made: Made) -> Result<(), Error> {
+        let done = self.top();
+        self.chain.push(self.layers.publish(key, made, &done, self.replace)?);
+        self.made = 0;
+        Ok(())
+    }
+
+    /// Returns all files, the lowest first.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.below();
+        files.extend((self.made > 0).then(|| self.top()));
+        files
+    }
+
+    fn below(&self) -> Vec<PathBuf> {
+        self.base.iter().cloned().chain(self.chain.iter().map(|layer| layer.disk.clone())).collect()
+    }
+
+    fn empty(&self) -> PathBuf {
+        self.folder.join("empty.qcow2")
+    }
+
+    fn top(&self) -> PathBuf {
+        self.folder.join(format!("{}.qcow2", self.made))
+    }
+
+    fn next(&mut self) -> Result<PathBuf, Error> {
+        self.made += 1;
+        let top = self.top();
+        fs::copy(self.empty(), &top)
+            .map_err(|error| Error::io(format!("cannot write '{}'", top.display()), error))?;
+        Ok(top)
+    }
+}

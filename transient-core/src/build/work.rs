@@ -1,0 +1,358 @@
+//! The steps of a build: those that are cached are passed over, the others are carried out in the builder VM.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio_util::task::TaskTracker;
+use transient_guest::protocol::{MountedDevice, Request};
+
+use super::context::Context;
+use super::disk::WorkingDisk;
+use super::plan::{Plan, Step};
+use super::stage::{Ground, Stage, finished};
+use super::{BuildOptions, transfer};
+use crate::builder::{Boot, Builder, appliance, check_terminal};
+use crate::error::Location;
+use crate::event::{Event, Reporter};
+use crate::imagefile::{Imagefile, Instruction};
+use crate::layer::{Key, Layers, Made};
+use crate::store::Lock;
+use crate::{CancelToken, Error, ErrorKind};
+
+/// How much of a failed command's output its error shows.
+const OUTPUT_LINES: usize = 20;
+const OUTPUT_BYTES: usize = 8 * 1024;
+
+/// Everything that the steps of one build need.
+pub(super) struct Work<'a> {
+    pub(super) options: &'a BuildOptions,
+    pub(super) plan: &'a Plan,
+    pub(super) imagefile: &'a Imagefile,
+    pub(super) context: &'a Context,
+    pub(super) appliance: &'a appliance::Appliance,
+    pub(super) cache: &'a Path,
+    pub(super) layers: &'a Layers,
+    pub(super) ground: &'a Ground<'a>,
+    pub(super) stages: &'a [Stage],
+    pub(super) reporter: &'a Reporter,
+    pub(super) cancel: &'a CancelToken,
+}
+
+/// The builder VM, and how the image was mounted in it.
+struct Running {
+    builder: Builder,
+    since: u64,
+    mounts: Vec<MountedDevice>,
+}
+
+impl<'a> Work<'a> {
+    /// Brings the disk to the state after the last step, finished. Blocks; the calling thread outlives every process
+    /// that is started.
+    pub(super) fn carry_out(&self, disk: &mut WorkingDisk<'a>) -> Result<(), Error> {
+        let last = self.stages.last().map_or_else(|| Some(self.ground.key()), |stage| stage.key);
+        let finished = last.map(finished);
+        let (done, claim) = self.go_on_from(disk, finished)?;
+        for stage in &self.stages[..done] {
+            self.tell_cached(stage);
+        }
+        if finished.is_some() && disk.chain().last().map(|layer| layer.record.key) == finished {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::io("cannot start an event loop", error))?;
+        let processes = TaskTracker::new();
+        runtime.block_on(async {
+            let result = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => Err(Error::cancelled()),
+                result = self.run_stages(disk, done, claim, finished, &processes) => result,
+            };
+            // The machine is dropped by now; QEMU must be gone before its files are.
+            processes.close();
+            processes.wait().await;
+            result
+        })
+    }
+
+    /// Puts the disk on the most that there is of it, and takes the key of what comes next: nobody else makes it at the
+    /// same time. Returns how many stages there are already.
+    fn go_on_from(
+        &self,
+        disk: &mut WorkingDisk<'_>,
+        finished: Option<Key>,
+    ) -> Result<(usize, Option<Lock>), Error> {
+        let mut claimed: Option<(Key, Lock)> = None;
+        loop {
+            let (done, chain) = self.deepest(finished);
+            let next = match self.stages.get(done) {
+                Some(stage) => stage.key,
+                None => finished,
+            };
+            let is_finished = finished.is_some() && chain.last().map(|layer| layer.record.key) == finished;
+            match (next, claimed) {
+                (Some(next), Some((key, lock))) if key == next && !is_finished => {
+                    disk.stand_on(chain);
+                    return Ok((done, Some(lock)));
+                }
+                (Some(next), _) if !is_finished => {
+                    let what = match self.stages.get(done) {
+                        Some(stage) => format!("'{}'", self.plan.steps[stage.steps.start].shown()),
+                        None => "the end of the same build".to_owned(),
+                    };
+                    claimed = Some((next, self.layers.claim(next, &what, self.reporter, self.cancel)?));
+                }
+                _ => {
+                    disk.stand_on(chain);
+                    return Ok((done, None));
+                }
+            }
+        }
+    }
+
+    /// Returns the layers to begin with, the lowest first, and how many stages they are.
+    fn deepest(&self, finished: Option<Key>) -> (usize, Vec<crate::layer::Layer>) {
+        if self.options.no_cache {
+            return (0, Vec::new());
+        }
+        if let Some(chain) = finished.and_then(|key| self.layers.chain(key)) {
+            return (self.stages.len(), chain);
+        }
+        let whole = self.stages.iter().enumerate().rev().find_map(|(index, stage)| {
+            let chain = self.layers.chain(stage.key?)?;
+            Some((index + 1, chain))
+        });
+        whole.unwrap_or_default()
+    }
+
+    async fn run_stages(
+        &self,
+        disk: &mut WorkingDisk<'_>,
+        done: usize,
+        mut claim: Option<Lock>,
+        finished: Option<Key>,
+        processes: &TaskTracker,
+    ) -> Result<(), Error> {
+        let mut running = None;
+        for (index, stage) in self.stages.iter().enumerate().skip(done) {
+            for step in &self.plan.steps[stage.steps.clone()] {
+                self.run_step(step, disk, &mut running, processes).await?;
+            }
+            if let (Some(key), Some(running)) = (stage.key, &mut running) {
+                // In this order: whoever waits for this stage finds the next one taken.
+                let next = self.stages.get(index + 1).map_or(finished, |stage| stage.key);
+                let next = next.and_then(|key| self.layers.try_claim(key));
+                let shown = self.plan.steps[stage.steps.end - 1].shown();
+                let made = self.made(disk, running, shown);
+                disk.keep(&mut running.builder, key, made).await?;
+                claim = next;
+            }
+        }
+        let running = match running {
+            Some(running) => running,
+            None => self.boot(disk, processes).await?,
+        };
+        let made = self.made(disk, &running, "finish".to_owned());
+        running.builder.finish().await?;
+        if let Some(key) = finished {
+            disk.keep_finished(key, made)?;
+        }
+        drop(claim);
+        Ok(())
+    }
+
+    fn made(&self, disk: &WorkingDisk<'_>, running: &Running, instruction: String) -> Made {
+        let parent = disk.chain().last().map(|layer| layer.record.key);
+        let (since, mounts) = (running.since, running.mounts.clone());
+        Made { parent, base: self.ground.base, instruction, since, mounts }
+    }
+
+    async fn run_step(
+        &self,
+        step: &Step,
+        disk: &mut WorkingDisk<'_>,
+        running: &mut Option<Running>,
+        processes: &TaskTracker,
+    ) -> Result<(), Error> {
+        let started = Instant::now();
+        self.reporter.send(self.started(step)).await;
+        let done = async {
+            if matches!(step.instruction, Instruction::From(_)) {
+                return Ok(());
+            }
+            if running.is_none() {
+                *running = Some(self.boot(disk, processes).await?);
+            }
+            match running {
+                Some(running) => self.step(step, &running.builder).await,
+                None => Ok(()),
+            }
+        };
+        done.await.map_err(|error| placed(error, step, self.imagefile))?;
+        let elapsed = started.elapsed();
+        self.reporter.send(Event::StepFinished { step: step.number, elapsed, cached: false }).await;
+        Ok(())
+    }
+
+    async fn step(&self, step: &Step, builder: &Builder) -> Result<(), Error> {
+        match &step.instruction {
+            Instruction::Disk(_) => self.make_table(builder).await,
+            Instruction::Partition(partition) => self.partition(builder, step, partition).await,
+            Instruction::Copy(transfer) => {
+                transfer::copy(builder, self.context, transfer, self.reporter).await
+            }
+            Instruction::Add(transfer) => transfer::add(builder, self.context, transfer, self.reporter).await,
+            Instruction::Run(command) => run_command(builder, command).await,
+            Instruction::Inspect => self.inspect(builder).await,
+            Instruction::From(_) => Ok(()),
+        }
+    }
+
+    /// Boots on the disk, and mounts what is on it.
+    async fn boot(&self, disk: &mut WorkingDisk<'_>, processes: &TaskTracker) -> Result<Running, Error> {
+        let since = now();
+        let boot = Boot {
+            options: &self.options.vm,
+            appliance: self.appliance,
+            disk: disk.open(self.cancel)?,
+            cache: self.cache,
+            reporter: self.reporter,
+            processes,
+        };
+        let builder = boot.start().await?;
+        let made = disk.chain().last().map(|layer| layer.record.made.clone());
+        let (since, mounts) = match (&self.plan.disk, made) {
+            // There is nothing to mount yet.
+            (Some(_), None) => (since, Vec::new()),
+            (Some(layout), Some(made)) => {
+                let mounts = layout.mounts.clone();
+                builder.request(&Request::Mount { mounts, since: Some(made.since) }).await?;
+                (made.since, Vec::new())
+            }
+            (None, None) => (since, builder.mount_image().await?),
+            (None, Some(made)) => {
+                let again = Request::MountAgain { mounts: made.mounts.clone(), since: made.since };
+                builder.request(&again).await?;
+                (made.since, made.mounts)
+            }
+        };
+        Ok(Running { builder, since, mounts })
+    }
+
+    async fn make_table(&self, builder: &Builder) -> Result<(), Error> {
+        let Some(layout) = &self.plan.disk else {
+            return Err(Error::new(ErrorKind::Internal, "the plan has no disk"));
+        };
+        let request = Request::Partition { label: layout.label, partitions: layout.partitions.clone() };
+        builder.request(&request).await
+    }
+
+    /// Formats a partition; after the last one, mounts them all.
+    async fn partition(
+        &self,
+        builder: &Builder,
+        step: &Step,
+        partition: &crate::imagefile::Partition,
+    ) -> Result<(), Error> {
+        if let Some(filesystem) = partition.format {
+            let options = partition.options.clone();
+            builder.request(&Request::Format { partition: partition.number, filesystem, options }).await?;
+        }
+        let next = self.plan.steps.get(step.number);
+        let last = !matches!(next.map(|next| &next.instruction), Some(Instruction::Partition(_)));
+        match &self.plan.disk {
+            Some(layout) if last => {
+                builder.request(&Request::Mount { mounts: layout.mounts.clone(), since: None }).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn inspect(&self, builder: &Builder) -> Result<(), Error> {
+        let terminal = check_terminal(self.options.terminal.as_ref())?;
+        let status = builder.inspect(terminal).await?;
+        // What a person last typed may well have failed; the build goes on.
+        tracing::debug!("the shell of INSPECT ended with status {status}");
+        Ok(())
+    }
+
+    fn started(&self, step: &Step) -> Event {
+        started(step, self.plan)
+    }
+
+    fn tell_cached(&self, stage: &Stage) {
+        for step in &self.plan.steps[stage.steps.clone()] {
+            self.reporter.send_blocking(self.started(step));
+            let cached = Event::StepFinished { step: step.number, elapsed: Duration::ZERO, cached: true };
+            self.reporter.send_blocking(cached);
+        }
+    }
+}
+
+/// Tells that a step begins.
+pub(super) fn started(step: &Step, plan: &Plan) -> Event {
+    let (number, steps) = (step.number, plan.steps.len());
+    Event::StepStarted { step: number, steps, instruction: step.shown(), line: step.line }
+}
+
+/// Says where in the Imagefile an error came up.
+pub(super) fn placed(error: Error, step: &Step, imagefile: &Imagefile) -> Error {
+    if matches!(error.kind(), ErrorKind::Cancelled) {
+        return error;
+    }
+    let location = Location { file: imagefile.path().to_owned(), line: step.line, column: 1 };
+    error.at(location).in_step(step.shown())
+}
+
+/// Nanoseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_nanos()).unwrap_or(0)
+}
+
+async fn run_command(builder: &Builder, command: &str) -> Result<(), Error> {
+    let mut tail = Tail::default();
+    let status = builder.run(command, |_, data| tail.add(data)).await?;
+    if status == 0 {
+        return Ok(());
+    }
+    let message = format!("the command ended with exit status {status}");
+    Err(Error::new(ErrorKind::CommandFailed, message).with_exit_status(status).with_output(tail.text()))
+}
+
+/// The end of a command's output.
+#[derive(Default)]
+struct Tail(VecDeque<u8>);
+
+impl Tail {
+    fn add(&mut self, data: &[u8]) {
+        self.0.extend(data);
+        let over = self.0.len().saturating_sub(OUTPUT_BYTES);
+        self.0.drain(..over);
+    }
+
+    fn text(&self) -> String {
+        let bytes: Vec<u8> = self.0.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(OUTPUT_LINES)..].join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_long_output_is_kept() {
+        let mut tail = Tail::default();
+        for number in 0..10_000 {
+            tail.add(format!("line {number}\n").as_bytes());
+        }
+        let text = tail.text();
+        assert_eq!(text.lines().count(), OUTPUT_LINES);
+        assert_eq!(text.lines().last(), Some("line 9999"));
+    }
+}

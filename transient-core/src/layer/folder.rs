@@ -1,0 +1,229 @@
+//! The folder of the layers, in the cache: found, claimed, published, thrown away.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::FlockOperation;
+
+use super::{Key, Made, Record};
+use crate::event::Reporter;
+use crate::store::{Lock, Scratch, sweep};
+use crate::{CancelToken, Error, host};
+
+/// Where layers are, in the cache.
+const FOLDER: &str = "layers";
+/// How the names of folders begin in which builds make layers.
+const SCRATCH: &str = ".build-";
+const DISK: &str = "disk.qcow2";
+const RECORD: &str = "record.json";
+/// Nobody may write to a layer.
+const READ_ONLY: u32 = 0o444;
+/// A longer record is not ours.
+const LONGEST_RECORD: u64 = 1 << 16;
+/// The unit in which the system counts the blocks of a file, in bytes.
+const BLOCK: u64 = 512;
+
+/// The layers of a cache.
+#[derive(Debug, Clone)]
+pub(crate) struct Layers {
+    folder: PathBuf,
+    boot: String,
+}
+
+/// A layer that is whole. While this exists, it is not thrown away.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) record: Record,
+    /// Its file, in which what it stands on is not named.
+    pub(crate) disk: PathBuf,
+    file: File,
+}
+
+/// A layer as it is listed.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) record: Record,
+    /// What it occupies, in bytes.
+    pub(crate) size: u64,
+    pub(crate) used: SystemTime,
+}
+
+impl Layers {
+    /// Opens the layers of a cache, and makes the folder where it is missing.
+    pub(crate) fn open(cache: &Path) -> Result<Self, Error> {
+        let folder =
+            std::path::absolute(cache.join(FOLDER)).map_err(|error| failed("cannot find", cache, error))?;
+        fs::create_dir_all(&folder).map_err(|error| failed("cannot make the folder", &folder, error))?;
+        Ok(Self { folder, boot: host::boot_id() })
+    }
+
+    /// Makes a folder for layers to come, and clears away those of the dead.
+    pub(crate) fn scratch(&self) -> Result<Scratch, Error> {
+        sweep(&self.folder, SCRATCH);
+        Scratch::make(&self.folder, SCRATCH)
+    }
+
+    /// Takes a key, to make its layer. While another build has it, says so and waits.
+    pub(crate) fn claim(
+        &self,
+        key: Key,
+        what: &str,
+        reporter: &Reporter,
+        cancel: &CancelToken,
+    ) -> Result<Lock, Error> {
+        Lock::take(&self.folder.join(format!("{key}.lock")), what, reporter, cancel)
+    }
+
+    /// Takes a key unless another build has it.
+    pub(crate) fn try_claim(&self, key: Key) -> Option<Lock> {
+        Lock::try_take(&self.folder.join(format!("{key}.lock"))).ok().flatten()
+    }
+
+    /// Returns a layer and all that it stands on, the lowest first, if all of it is whole.
+    pub(crate) fn chain(&self, key: Key) -> Option<Vec<Layer>> {
+        let mut chain = Vec::new();
+        let mut next = Some(key);
+        while let Some(key) = next {
+            let layer = self.find(key)?;
+            next = layer.record.made.parent;
+            chain.push(layer);
+        }
+        chain.reverse();
+        Some(chain)
+    }
+
+    /// Returns a layer, if it is there and whole.
+    pub(crate) fn find(&self, key: Key) -> Option<Layer> {
+        let folder = self.folder.join(key.to_string());
+        let disk = folder.join(DISK);
+        let file = File::open(&disk).ok()?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+        // Whoever throws a layer away has it locked until its folder has another name.
+        let record = read_record(&folder)?;
+        if !is_at(&file, &disk) || !record.holds(key, &file, &self.boot) {
+            return None;
+        }
+        // Only for the order in which layers are thrown away.
+        let _ = File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
+        Some(Layer { record, disk, file })
+    }
+
+    /// Makes a file a layer, and returns it. It must not be written to any more.
+    ///
+    /// If there is one by now that is not to be replaced, the file stays where it is, and is used all the same.
+    pub(crate) fn publish(&self, key: Key, made: Made, disk: &Path, replace: bool) -> Result<Layer, Error> {
+        let failed = |error| failed("cannot keep", disk, error);
+        let parts = disk.with_extension("layer");
+        fs::create_dir(&parts).map_err(failed)?;
+        let within = parts.join(DISK);
+        fs::rename(disk, &within).map_err(failed)?;
+        fs::set_permissions(&within, Permissions::from_mode(READ_ONLY)).map_err(failed)?;
+        let file = File::open(&within).map_err(failed)?;
+        rustix::fs::flock(&file, FlockOperation::LockShared).map_err(|error| failed(error.into()))?;
+        let record = Record::new(key, made, &file, &self.boot).map_err(failed)?;
+        write_record(&parts, &record).map_err(failed)?;
+        let folder = self.folder.join(key.to_string());
+        if replace || self.find(key).is_none() {
+            // What is there, and is no layer, only stands in the way.
+            let _ = self.throw_away(key);
+            if let Err(error) = fs::rename(&parts, &folder) {
+                tracing::debug!("'{}' is not published: {error}", folder.display());
+            } else {
+                return Ok(Layer { record, disk: folder.join(DISK), file });
+            }
+        }
+        Ok(Layer { record, disk: within, file })
+    }
+
+    /// Has the host's disk keep layers for longer than until the host goes down.
+    pub(crate) fn sync(&self, layers: &[Layer]) {
+        for layer in layers {
+            let folder = self.folder.join(layer.record.key.to_string());
+            let synced =
+                layer.file.sync_all().and_then(|()| write_record(&folder, &layer.record.clone().synced()));
+            if let Err(error) = synced {
+                tracing::debug!("'{}' is not synced: {error}", folder.display());
+            }
+        }
+    }
+
+    /// Returns all layers that are whole, in no order.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let keys = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Key>().ok());
+        keys.filter_map(|key| self.listed(key)).collect()
+    }
+
+    fn listed(&self, key: Key) -> Option<Listed> {
+        let folder = self.folder.join(key.to_string());
+        let used = fs::metadata(&folder).ok()?.modified().ok()?;
+        let size = fs::metadata(folder.join(DISK)).ok()?.blocks() * BLOCK;
+        Some(Listed { record: read_record(&folder)?, size, used })
+    }
+
+    /// Throws the layers away that were not used for the longest time, until those that are left occupy no more than
+    /// `limit` bytes. None that is in use. Returns how many bytes that freed.
+    pub(crate) fn prune(&self, limit: u64) -> u64 {
+        sweep(&self.folder, SCRATCH);
+        let mut layers = self.list();
+        layers.sort_by_key(|layer| layer.used);
+        let mut total: u64 = layers.iter().map(|layer| layer.size).sum();
+        let before = total;
+        for layer in layers {
+            if total <= limit {
+                break;
+            }
+            if self.throw_away(layer.record.key).is_ok() {
+                total -= layer.size;
+            }
+        }
+        before - total
+    }
+
+    /// Throws a layer away, whatever is in its folder, unless it is in use.
+    pub(crate) fn throw_away(&self, key: Key) -> io::Result<()> {
+        let folder = self.folder.join(key.to_string());
+        if let Ok(file) = File::open(folder.join(DISK)) {
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            return self.remove(&folder);
+        }
+        self.remove(&folder)
+    }
+
+    /// Nobody sees a half of it: it goes under another name.
+    fn remove(&self, folder: &Path) -> io::Result<()> {
+        let scratch = self.scratch().map_err(io::Error::other)?;
+        fs::rename(folder, scratch.path().join("layer"))
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+fn read_record(folder: &Path) -> Option<Record> {
+    let mut text = Vec::new();
+    File::open(folder.join(RECORD)).ok()?.take(LONGEST_RECORD).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Writes a record so that there is an old one or a new one, and never a half.
+fn write_record(folder: &Path, record: &Record) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer(&mut file, record)?;
+    if record.is_synced() {
+        file.as_file().sync_all()?;
+    }
+    file.persist(folder.join(RECORD))?;
+    Ok(())
+}
+
+fn failed(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::io(format!("{what} '{}'", path.display()), error)
+}

@@ -1,0 +1,106 @@
+//! What is written beside a layer.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use transient_guest::protocol::MountedDevice;
+
+use super::{Digest, Key, KeyMaker};
+
+/// The form of records; another one is not read.
+const FORM: u32 = 1;
+
+/// Something that a step read from the build directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Input {
+    /// From the build directory.
+    pub(crate) path: PathBuf,
+    /// `file`, `directory`, `link` or `special`.
+    pub(crate) kind: String,
+    pub(crate) mode: u32,
+    /// Of the bytes of a file, or of where a link leads.
+    pub(crate) digest: Digest,
+}
+
+/// What a layer was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// The layer that it stands on; `None` on an empty disk, or on an image.
+    pub(crate) parent: Option<Key>,
+    /// The digest of the image that the chain stands on.
+    pub(crate) base: Option<Digest>,
+    /// The instruction, as it may be shown.
+    pub(crate) instruction: String,
+    /// Nanoseconds since 1970, before the first step of the chain changed anything.
+    pub(crate) since: u64,
+    /// What of an image is mounted; nothing on a new disk.
+    pub(crate) mounts: Vec<MountedDevice>,
+}
+
+/// A whole layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    form: u32,
+    pub(crate) key: Key,
+    pub(crate) made: Made,
+    /// The boot of the host in which it was made: until it is synced, it is good for no other.
+    boot: String,
+    synced: bool,
+    witness: Witness,
+}
+
+impl Record {
+    /// Returns the record of a layer whose file will not change any more.
+    pub(crate) fn new(key: Key, made: Made, file: &File, boot: &str) -> io::Result<Self> {
+        let boot = boot.to_owned();
+        Ok(Self { form: FORM, key, made, boot, synced: false, witness: Witness::of(file)? })
+    }
+
+    /// Returns the same for a file that is on the disk.
+    pub(crate) fn synced(self) -> Self {
+        Self { synced: true, ..self }
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Whether this is the record of `key`, and the file is still what it was.
+    pub(crate) fn holds(&self, key: Key, file: &File, boot: &str) -> bool {
+        let same = || Witness::of(file).is_ok_and(|witness| witness == self.witness);
+        self.form == FORM && self.key == key && (self.synced || self.boot == boot) && same()
+    }
+}
+
+/// What tells that a file was written to, or is another one. The time of the change cannot be set back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Witness {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Witness {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+impl Input {
+    /// Adds it to what makes a key.
+    pub(crate) fn add_to(&self, maker: &mut KeyMaker) {
+        maker.part("path", self.path.as_os_str().as_encoded_bytes());
+        maker.part(&self.kind, &self.mode.to_le_bytes());
+        maker.part("content", self.digest.as_bytes());
+    }
+}
