@@ -10,6 +10,14 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_transient");
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where the library notes that KVM does not work, in its cache.
+const VERDICT: &str = "kvm-does-not-work.json";
+
+/// What outlives the tests.
+fn shared() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
 /// A home, a backend and a VM store that vanish with it.
 pub(crate) struct Sandbox {
     root: TempDir,
@@ -18,10 +26,17 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     pub(crate) fn new() -> Self {
         let root = TempDir::new().unwrap();
-        for folder in ["home", "tmp", "build"] {
+        for folder in ["home", "tmp", "build", "cache"] {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
-        Self { root }
+        let sandbox = Self { root };
+        let _ = fs::copy(shared().join(VERDICT), sandbox.cache().join(VERDICT));
+        sandbox
+    }
+
+    /// Returns the folder of the cache, in which no other test has made layers.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.path("cache")
     }
 
     /// Returns a path below the sandbox.
@@ -80,8 +95,7 @@ impl Sandbox {
             .env("PATH", PATH)
             .env("HOME", self.path("home"))
             .env("TMPDIR", self.path("tmp"))
-            // What one test learned about this host (does KVM work?) holds for all.
-            .env("TRANSIENT_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
+            .env("TRANSIENT_CACHE", self.cache())
             .current_dir(self.root.path())
             .stdin(Stdio::null());
         if let Some(appliance) = std::env::var_os("TRANSIENT_APPLIANCE") {
@@ -129,6 +143,16 @@ impl Sandbox {
         match fs::read_dir(self.backend().join(".working")) {
             Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
             Err(_) => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // What one test learned about this host (does KVM work?) holds for all.
+        let (verdict, shared) = (self.cache().join(VERDICT), shared().join(VERDICT));
+        if verdict.exists() && !shared.exists() {
+            let _ = fs::create_dir_all(shared.parent().unwrap()).and_then(|()| fs::copy(verdict, shared));
         }
     }
 }

@@ -227,3 +227,148 @@ fn write_record(folder: &Path, record: &Record) -> io::Result<()> {
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::io(format!("{what} '{}'", path.display()), error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::layer::Digest;
+
+    struct Fixture {
+        cache: tempfile::TempDir,
+        layers: Layers,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let cache = tempfile::tempdir().expect("a folder");
+            Self { layers: Layers::open(cache.path()).expect("opened"), cache }
+        }
+
+        /// Publishes a layer on another one.
+        fn publish(&self, name: &str, parent: Option<&str>) -> Layer {
+            let scratch = self.layers.scratch().expect("a folder");
+            let disk = scratch.path().join("1.qcow2");
+            fs::write(&disk, name.repeat(5000)).expect("written");
+            let made = Made {
+                parent: parent.map(key),
+                base: None,
+                instruction: format!("RUN {name}"),
+                since: 1,
+                mounts: Vec::new(),
+            };
+            self.layers.publish(key(name), made, &disk, false).expect("published")
+        }
+
+        fn disk(&self, name: &str) -> PathBuf {
+            self.cache.path().join(FOLDER).join(key(name).to_string()).join(DISK)
+        }
+
+        fn is_there(&self, name: &str) -> bool {
+            self.layers.find(key(name)).is_some()
+        }
+    }
+
+    fn key(name: &str) -> Key {
+        Digest::of(name.as_bytes())
+    }
+
+    #[test]
+    fn a_chain_is_found_from_below() {
+        let fixture = Fixture::new();
+        for (name, parent) in [("a", None), ("b", Some("a")), ("c", Some("b"))] {
+            drop(fixture.publish(name, parent));
+        }
+        let chain = fixture.layers.chain(key("c")).expect("whole");
+        let steps: Vec<_> = chain.iter().map(|layer| layer.record.made.instruction.as_str()).collect();
+        assert_eq!(steps, ["RUN a", "RUN b", "RUN c"]);
+        drop(chain);
+        fixture.layers.throw_away(key("b")).expect("thrown away");
+        assert!(fixture.layers.chain(key("c")).is_none() && fixture.layers.chain(key("a")).is_some());
+    }
+
+    #[test]
+    fn what_was_altered_is_no_layer() {
+        let alterations: [fn(&Path); 6] = [
+            |disk| File::options().write(true).open(disk).unwrap().write_all_at(b"x", 9).unwrap(),
+            |disk| File::options().write(true).open(disk).unwrap().set_len(10).unwrap(),
+            |disk| fs::remove_file(disk).unwrap(),
+            |disk| fs::write(disk.with_file_name(RECORD), "{").unwrap(),
+            |disk| fs::remove_file(disk.with_file_name(RECORD)).unwrap(),
+            |disk| {
+                let other = disk.with_file_name("other");
+                fs::copy(disk, &other).unwrap();
+                fs::rename(other, disk).unwrap();
+            },
+        ];
+        for (number, alter) in alterations.iter().enumerate() {
+            let fixture = Fixture::new();
+            drop(fixture.publish("a", None));
+            assert!(fixture.is_there("a"));
+            fs::set_permissions(fixture.disk("a"), Permissions::from_mode(0o600)).expect("set");
+            alter(&fixture.disk("a"));
+            assert!(!fixture.is_there("a"), "{number}");
+            // The next build makes it anew.
+            drop(fixture.publish("a", None));
+            assert!(fixture.is_there("a"), "{number}");
+        }
+    }
+
+    #[test]
+    fn after_the_host_went_down_only_what_was_synced_counts() {
+        let fixture = Fixture::new();
+        let (a, b) = (fixture.publish("a", None), fixture.publish("b", None));
+        fixture.layers.sync(&[a]);
+        drop(b);
+        let later = Layers { boot: "another".to_owned(), ..fixture.layers.clone() };
+        assert!(later.find(key("a")).is_some());
+        assert!(later.find(key("b")).is_none());
+    }
+
+    #[test]
+    fn a_layer_that_is_there_is_kept_and_both_can_be_used() {
+        let fixture = Fixture::new();
+        let first = fixture.publish("a", None);
+        let scratch = fixture.layers.scratch().expect("a folder");
+        let disk = scratch.path().join("1.qcow2");
+        fs::write(&disk, "another").expect("written");
+        let made = first.record.made.clone();
+        let second = fixture.layers.publish(key("a"), made.clone(), &disk, false).expect("usable");
+        assert_eq!(fs::read(&second.disk).expect("there"), b"another");
+        assert_eq!(first.disk, fixture.disk("a"));
+        // Unless it is in use, it can be replaced.
+        drop(first);
+        fs::write(&disk, "a third").expect("written");
+        fs::remove_dir_all(disk.with_extension("layer")).expect("removed");
+        drop(fixture.layers.publish(key("a"), made, &disk, true).expect("replaced"));
+        assert_eq!(fs::read(fixture.disk("a")).expect("there"), b"a third");
+    }
+
+    #[test]
+    fn the_longest_unused_go_first_and_what_is_used_stays() {
+        let fixture = Fixture::new();
+        let used = fixture.publish("used", None);
+        for (age, name) in [(3, "old"), (2, "parent"), (1, "child")] {
+            drop(fixture.publish(name, (name == "child").then_some("parent")));
+            let when = SystemTime::now() - std::time::Duration::from_secs(100 * age);
+            let folder = fixture.disk(name);
+            File::open(folder.parent().expect("a folder"))
+                .and_then(|folder| folder.set_modified(when))
+                .expect("set");
+        }
+        // Whoever uses the child uses what it stands on.
+        assert!(fixture.layers.chain(key("child")).is_some());
+        let sizes: u64 = fixture.layers.list().iter().map(|layer| layer.size).sum();
+        assert!(fixture.layers.prune(sizes) == 0 && fixture.disk("old").exists());
+        let freed = fixture.layers.prune(sizes - 1);
+        assert!(freed > 0 && !fixture.is_there("old") && fixture.layers.chain(key("child")).is_some());
+        fixture.layers.prune(0);
+        assert!(!fixture.is_there("parent") && !fixture.is_there("child"));
+        assert!(fixture.is_there("used"));
+        drop(used);
+        fixture.layers.prune(0);
+        assert!(!fixture.is_there("used"));
+        assert_eq!(fs::read_dir(fixture.cache.path().join(FOLDER)).expect("there").count(), 0);
+    }
+}
