@@ -156,7 +156,9 @@ Options:
 
 #[test]
 fn image_inspect() {
-    assert_data_eq!(help("image inspect"), str![[r#"
+    assert_data_eq!(
+        help("image inspect"),
+        str![[r#"
 Show what is known of images, also how they were made
 
 Usage: transient image inspect [OPTIONS] <NAME>...
@@ -176,12 +178,15 @@ Options:
                                  table, json]
   -h, --help                     Print help
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
 fn image_history() {
-    assert_data_eq!(help("image history"), str![[r#"
+    assert_data_eq!(
+        help("image history"),
+        str![[r#"
 Show the steps that made an image and its parents, the newest first
 
 Usage: transient image history [OPTIONS] <NAME>
@@ -198,12 +203,15 @@ Options:
                                  values: table, json]
   -h, --help                     Print help
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
 fn image_check() {
-    assert_data_eq!(help("image check"), str![[r#"
+    assert_data_eq!(
+        help("image check"),
+        str![[r#"
 Check whether images are whole, or an Imagefile without building it
 
 Usage: transient image check [OPTIONS] [NAME|BUILD_DIR]...
@@ -223,7 +231,8 @@ Options:
                                  values: table, json]
   -h, --help                     Print help
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]

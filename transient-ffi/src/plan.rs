@@ -2,14 +2,13 @@
 
 use std::ffi::{CString, c_char};
 
-use transient_core::{PartitionKind, Plan, check};
+use transient_core::{PartitionKind, Plan};
 
 use crate::boundary::{Out, borrow, fallible, free, read};
 use crate::error::transient_error;
 use crate::imagefile::transient_imagefile;
 use crate::status::transient_status;
-use crate::store::transient_store;
-use crate::text::{self, c_path, c_string};
+use crate::text::{c_path, c_string};
 
 /// A partition of a new disk, placed. Made by the library alone; later releases may add fields at the end.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +54,7 @@ unsafe impl Send for transient_plan {}
 unsafe impl Sync for transient_plan {}
 
 impl transient_plan {
-    fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let mut strings = Vec::new();
         let mut keep = |text: CString| {
             strings.push(text);
@@ -103,34 +102,6 @@ pub extern "C" fn transient_plan_new(
         let out = Out::new(plan_out, "plan_out")?;
         let imagefile = borrow(imagefile, "imagefile")?;
         out.give(transient_plan::new(&Plan::new(&imagefile.imagefile)));
-        Ok(())
-    })
-}
-
-/// Checks an Imagefile as far as that goes without fetching, booting or making anything: its text, that the sources
-/// of COPY and ADD are in the build directory, and that the image it starts from is in the backend, or may come from
-/// somewhere.
-///
-/// `file` is the Imagefile; NULL is `Imagefile` in `directory`. `plan_out` may be NULL; else on success the caller
-/// owns `*plan_out`: `transient_plan_free`. Any thread may call this.
-///
-/// Fails with `TRANSIENT_STATUS_INVALID_IMAGEFILE`, with every mistake: `transient_error_diagnostic`; with
-/// `TRANSIENT_STATUS_INVALID_ARGUMENT` when there is no such file or directory.
-#[unsafe(no_mangle)]
-pub extern "C" fn transient_check(
-    store: *const transient_store,
-    directory: *const c_char,
-    file: *const c_char,
-    plan_out: *mut *mut transient_plan,
-    error_out: *mut *mut transient_error,
-) -> transient_status {
-    fallible(error_out, || {
-        let store = borrow(store, "store")?;
-        let (directory, file) = (text::path(directory, "directory")?, text::optional_path(file, "file")?);
-        let plan = check(&store.store, &directory, file.as_deref())?;
-        if let Ok(out) = Out::new(plan_out, "plan_out") {
-            out.give(transient_plan::new(&plan));
-        }
         Ok(())
     })
 }
