@@ -826,6 +826,59 @@ bool transient_cancel_token_is_cancelled(const transient_cancel_token *token);
 // Frees a token. NULL is ignored. A call that was given it goes on, and can no longer be cancelled by it.
 void transient_cancel_token_free(transient_cancel_token *token);
 
+// Checks an Imagefile as far as that goes without fetching, booting or making anything: its text, that the sources
+// of COPY and ADD are in the build directory, and that the image it starts from is in the backend, or may come from
+// somewhere.
+//
+// `file` is the Imagefile; NULL is `Imagefile` in `directory`. `plan_out` may be NULL; else on success the caller
+// owns `*plan_out`: `transient_plan_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGEFILE`, with every mistake: `transient_error_diagnostic`; with
+// `TRANSIENT_STATUS_INVALID_ARGUMENT` when there is no such file or directory.
+transient_status transient_check(const transient_store *store,
+                                 const char *directory,
+                                 const char *file,
+                                 transient_plan **plan_out,
+                                 transient_error **error_out);
+
+// Finds out whether one image is whole: first the library follows its tables, then `qemu-img` does. The caller owns
+// `*check_out`: `transient_image_check_free`. Any thread may call this.
+//
+// `cancel` may be NULL. Any thread may cancel; the call then fails with `TRANSIENT_STATUS_CANCELLED`.
+//
+// What is wrong with the image is no failure. Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, and with
+// `TRANSIENT_STATUS_MISSING_PROGRAM` or `TRANSIENT_STATUS_PROGRAM_FAILED` when `qemu-img` does not do its work.
+transient_status transient_store_check(const transient_store *store,
+                                       const char *name,
+                                       const transient_cancel_token *cancel,
+                                       transient_image_check **check_out,
+                                       transient_error **error_out);
+
+// Returns whether nothing is wrong with the image. NULL gives false.
+bool transient_image_check_is_sound(const transient_image_check *check);
+
+// Returns the image's name. Lives as long as the check.
+const char *transient_image_check_name(const transient_image_check *check);
+
+// Returns the path of the image's file. Lives as long as the check.
+const char *transient_image_check_path(const transient_image_check *check);
+
+// Returns why the image must not be used at all, so that no more was looked at; NULL when it may be. Lives as long
+// as the check.
+const char *transient_image_check_refusal(const transient_image_check *check);
+
+// Returns what can be done about the refusal, or NULL. Lives as long as the check.
+const char *transient_image_check_hint(const transient_image_check *check);
+
+// Returns how many places of the image contradict one another: bytes of its disk are lost, or will be.
+uint64_t transient_image_check_corruptions(const transient_image_check *check);
+
+// Returns how many clusters are taken by nothing: they waste space, and do no other harm.
+uint64_t transient_image_check_leaks(const transient_image_check *check);
+
+// Frees a check. NULL is ignored. The image stays.
+void transient_image_check_free(transient_image_check *check);
+
 // Sets the proxy for http, for example `http://proxy:3128` or `socks5h://user:password@proxy`; NULL is none. `url`
 // is copied. No other thread may use `locations` meanwhile.
 transient_status transient_locations_set_http_proxy(transient_locations *locations,
@@ -1088,44 +1141,6 @@ const char *transient_inspection_warning(const transient_inspection *inspection,
 // Frees an inspection. NULL is ignored. The image stays.
 void transient_inspection_free(transient_inspection *inspection);
 
-// Finds out whether one image is whole: first the library follows its tables, then `qemu-img` does. The caller owns
-// `*check_out`: `transient_image_check_free`. Any thread may call this.
-//
-// `cancel` may be NULL. Any thread may cancel; the call then fails with `TRANSIENT_STATUS_CANCELLED`.
-//
-// What is wrong with the image is no failure. Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, and with
-// `TRANSIENT_STATUS_MISSING_PROGRAM` or `TRANSIENT_STATUS_PROGRAM_FAILED` when `qemu-img` does not do its work.
-transient_status transient_store_check(const transient_store *store,
-                                       const char *name,
-                                       const transient_cancel_token *cancel,
-                                       transient_image_check **check_out,
-                                       transient_error **error_out);
-
-// Returns whether nothing is wrong with the image. NULL gives false.
-bool transient_image_check_is_sound(const transient_image_check *check);
-
-// Returns the image's name. Lives as long as the check.
-const char *transient_image_check_name(const transient_image_check *check);
-
-// Returns the path of the image's file. Lives as long as the check.
-const char *transient_image_check_path(const transient_image_check *check);
-
-// Returns why the image must not be used at all, so that no more was looked at; NULL when it may be. Lives as long
-// as the check.
-const char *transient_image_check_refusal(const transient_image_check *check);
-
-// Returns what can be done about the refusal, or NULL. Lives as long as the check.
-const char *transient_image_check_hint(const transient_image_check *check);
-
-// Returns how many places of the image contradict one another: bytes of its disk are lost, or will be.
-uint64_t transient_image_check_corruptions(const transient_image_check *check);
-
-// Returns how many clusters are taken by nothing: they waste space, and do no other harm.
-uint64_t transient_image_check_leaks(const transient_image_check *check);
-
-// Frees a check. NULL is ignored. The image stays.
-void transient_image_check_free(transient_image_check *check);
-
 // Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
 // `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
 // `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
@@ -1196,21 +1211,6 @@ transient_status transient_log_set(transient_log_callback callback,
 transient_status transient_plan_new(const transient_imagefile *imagefile,
                                     transient_plan **plan_out,
                                     transient_error **error_out);
-
-// Checks an Imagefile as far as that goes without fetching, booting or making anything: its text, that the sources
-// of COPY and ADD are in the build directory, and that the image it starts from is in the backend, or may come from
-// somewhere.
-//
-// `file` is the Imagefile; NULL is `Imagefile` in `directory`. `plan_out` may be NULL; else on success the caller
-// owns `*plan_out`: `transient_plan_free`. Any thread may call this.
-//
-// Fails with `TRANSIENT_STATUS_INVALID_IMAGEFILE`, with every mistake: `transient_error_diagnostic`; with
-// `TRANSIENT_STATUS_INVALID_ARGUMENT` when there is no such file or directory.
-transient_status transient_check(const transient_store *store,
-                                 const char *directory,
-                                 const char *file,
-                                 transient_plan **plan_out,
-                                 transient_error **error_out);
 
 // Returns how many steps the build has: one for each instruction, in their order.
 size_t transient_plan_steps_len(const transient_plan *plan);
