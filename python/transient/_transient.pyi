@@ -194,8 +194,8 @@ class Store:
     def check_imagefile(self, directory: StrPath, *, file: StrPath | None = None) -> Plan:
         """Find the mistakes of an Imagefile without building anything; return what a build will do.
 
-        Nothing is fetched, booted or made. It is looked for the sources of COPY and ADD, which must be in the
-        build directory, and for the image that it starts from, which must be in the store or come from somewhere.
+        Nothing is fetched, booted or made. Sources of COPY and ADD must be in the build directory, and the
+        image that it starts from must be in the store or come from somewhere.
 
         Args:
             directory: The build directory.

@@ -20,7 +20,7 @@ from conftest import TINY
 
 PROJECT = Path(__file__).parents[2]
 PACKAGE = Path(transient.__file__).parent
-MODULES = ["appliance", "errors", "events", "instructions", "names", "options", "plan"]
+MODULES = ["appliance", "errors", "events", "inspection", "instructions", "names", "options", "plan"]
 
 
 @pytest.mark.parametrize("name", ["", *(f".{module}" for module in MODULES)])

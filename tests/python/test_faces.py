@@ -26,7 +26,9 @@ def test_what_the_page_names_is_there(name: str) -> None:
     owner, _, field = path.rpartition(".")
     holder = operator.attrgetter(owner)(transient) if owner else transient
     if is_dataclass(holder):
-        computed = {known for known, _ in inspect.getmembers(holder, lambda found: isinstance(found, property))}
+        computed = {
+            known for known, _ in inspect.getmembers(holder, lambda found: isinstance(found, property))
+        }
         assert field in {known.name for known in fields(holder)} | computed
         return
     found = getattr(holder, field)
