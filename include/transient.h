@@ -195,6 +195,27 @@ typedef uint32_t transient_network;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// What an image was made from.
+enum transient_provenance_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Of a later release.
+  TRANSIENT_PROVENANCE_KIND_OTHER = 0,
+  // An Imagefile.
+  TRANSIENT_PROVENANCE_KIND_BUILD = 1,
+  // A source.
+  TRANSIENT_PROVENANCE_KIND_PULL = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_provenance_kind transient_provenance_kind;
+#else
+typedef uint32_t transient_provenance_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // The instructions by name.
 enum transient_keyword
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -264,6 +285,9 @@ typedef struct transient_error transient_error;
 // An image. It never changes: several threads may read it at once.
 typedef struct transient_image transient_image;
 
+// What was found out about an image's file. It never changes: several threads may read it at once.
+typedef struct transient_image_check transient_image_check;
+
 // What a backend holds, or images that were asked for. It never changes: several threads may read it at once.
 typedef struct transient_image_list transient_image_list;
 
@@ -273,6 +297,9 @@ typedef struct transient_image_spec transient_image_spec;
 
 // A checked Imagefile. It never changes: several threads may read it at once.
 typedef struct transient_imagefile transient_imagefile;
+
+// What is known of an image. It never changes: several threads may read it at once.
+typedef struct transient_inspection transient_inspection;
 
 // The folders that the library works with, and how images are downloaded.
 typedef struct transient_locations transient_locations;
@@ -521,6 +548,66 @@ typedef struct {
   transient_instruction_data data;
 } transient_instruction;
 
+// What an image's file says of itself. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // The format of the file: `qcow2`.
+  const char *format;
+  // When the file was last written, as in RFC 3339, in UTC.
+  const char *created;
+  // The release of QEMU that this version of qcow2 came with: `0.10` or `1.1`.
+  const char *compat;
+  // How the clusters that are compressed are: `zlib` or `zstd`.
+  const char *compression;
+  // The size of a cluster, in bytes.
+  uint64_t cluster_size;
+  // The name of the image that it was built from; NULL if that is not known, or it was none.
+  const char *parent;
+} transient_image_details;
+
+// How an image was made. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // What it was made from, a `transient_provenance_kind`.
+  uint32_t kind;
+  // Tells this making from any other, in hexadecimal digits. The same image under another name has the same.
+  const char *id;
+  // When the image was whole, as in RFC 3339, in UTC.
+  const char *created;
+  // The release of transient that made it.
+  const char *version;
+  // Build: the name of the image that it started from; NULL is an empty disk.
+  const char *parent;
+  // Build: the `id` that the parent had; NULL if there was none.
+  const char *parent_id;
+  // Build: the length of the parent's file, in bytes.
+  uint64_t parent_length;
+  // Build: when the parent's file was last written, in nanoseconds since 1970.
+  int64_t parent_modified;
+  // Build: what ran the builder VM's instructions, `kvm` or `tcg`; else NULL.
+  const char *accelerator;
+  // Build: the key of the appliance that was the builder VM; else NULL.
+  const char *appliance;
+  // Pull: the spec, without what may be secret in a URL; else NULL.
+  const char *spec;
+  // Pull: the format that the source had, for example `vmdk`; else NULL.
+  const char *format;
+  // Pull: how the source was compressed, for example `xz`; NULL if it was not.
+  const char *compression;
+  // Pull: what the source was compared with, for example `sha256=` and 64 hexadecimal digits; NULL if it was not.
+  const char *checksum;
+} transient_provenance;
+
+// One step of those that made an image. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // The image that it was done for.
+  const char *image;
+  // The instruction of the Imagefile, or `PULL` and the spec, without what may be secret in a URL.
+  const char *instruction;
+  // When it was done, as in RFC 3339, in UTC.
+  const char *finished;
+  // How long it took, in seconds.
+  double elapsed;
+} transient_history_step;
+
 // Is told of log records. `level` is a `transient_log_level`, `target` the part of the library; both strings are
 // valid during the call only. It may be called on any thread, but never on two at once.
 typedef void (*transient_log_callback)(void *user_data,
@@ -739,6 +826,59 @@ bool transient_cancel_token_is_cancelled(const transient_cancel_token *token);
 // Frees a token. NULL is ignored. A call that was given it goes on, and can no longer be cancelled by it.
 void transient_cancel_token_free(transient_cancel_token *token);
 
+// Checks an Imagefile as far as that goes without fetching, booting or making anything: its text, that the sources
+// of COPY and ADD are in the build directory, and that the image it starts from is in the backend, or may come from
+// somewhere.
+//
+// `file` is the Imagefile; NULL is `Imagefile` in `directory`. `plan_out` may be NULL; else on success the caller
+// owns `*plan_out`: `transient_plan_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGEFILE`, with every mistake: `transient_error_diagnostic`; with
+// `TRANSIENT_STATUS_INVALID_ARGUMENT` when there is no such file or directory.
+transient_status transient_check(const transient_store *store,
+                                 const char *directory,
+                                 const char *file,
+                                 transient_plan **plan_out,
+                                 transient_error **error_out);
+
+// Finds out whether one image is whole: first the library follows its tables, then `qemu-img` does. The caller owns
+// `*check_out`: `transient_image_check_free`. Any thread may call this.
+//
+// `cancel` may be NULL. Any thread may cancel; the call then fails with `TRANSIENT_STATUS_CANCELLED`.
+//
+// What is wrong with the image is no failure. Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, and with
+// `TRANSIENT_STATUS_MISSING_PROGRAM` or `TRANSIENT_STATUS_PROGRAM_FAILED` when `qemu-img` does not do its work.
+transient_status transient_store_check(const transient_store *store,
+                                       const char *name,
+                                       const transient_cancel_token *cancel,
+                                       transient_image_check **check_out,
+                                       transient_error **error_out);
+
+// Returns whether nothing is wrong with the image. NULL gives false.
+bool transient_image_check_is_sound(const transient_image_check *check);
+
+// Returns the image's name. Lives as long as the check.
+const char *transient_image_check_name(const transient_image_check *check);
+
+// Returns the path of the image's file. Lives as long as the check.
+const char *transient_image_check_path(const transient_image_check *check);
+
+// Returns why the image must not be used at all, so that no more was looked at; NULL when it may be. Lives as long
+// as the check.
+const char *transient_image_check_refusal(const transient_image_check *check);
+
+// Returns what can be done about the refusal, or NULL. Lives as long as the check.
+const char *transient_image_check_hint(const transient_image_check *check);
+
+// Returns how many places of the image contradict one another: bytes of its disk are lost, or will be.
+uint64_t transient_image_check_corruptions(const transient_image_check *check);
+
+// Returns how many clusters are taken by nothing: they waste space, and do no other harm.
+uint64_t transient_image_check_leaks(const transient_image_check *check);
+
+// Frees a check. NULL is ignored. The image stays.
+void transient_image_check_free(transient_image_check *check);
+
 // Sets the proxy for http, for example `http://proxy:3128` or `socks5h://user:password@proxy`; NULL is none. `url`
 // is copied. No other thread may use `locations` meanwhile.
 transient_status transient_locations_set_http_proxy(transient_locations *locations,
@@ -955,6 +1095,52 @@ const transient_instruction *transient_imagefile_instruction(const transient_ima
 // Frees an Imagefile. NULL is ignored. Its plan stays.
 void transient_imagefile_free(transient_imagefile *imagefile);
 
+// Reads all that is known of one image, also how it was made. The caller owns `*inspection_out`:
+// `transient_inspection_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, and with `TRANSIENT_STATUS_INVALID_IMAGE` when the file is no
+// standalone qcow2 image.
+transient_status transient_store_inspect(const transient_store *store,
+                                         const char *name,
+                                         transient_inspection **inspection_out,
+                                         transient_error **error_out);
+
+// Returns the image. The inspection owns it.
+const transient_image *transient_inspection_image(const transient_inspection *inspection);
+
+// Returns what the image's file says of itself. It, and all that it points to, lives as long as the inspection.
+const transient_image_details *transient_inspection_details(const transient_inspection *inspection);
+
+// Returns how the image was made; NULL when that is not known, as of what release 0.25 made. It, and all that it
+// points to, lives as long as the inspection.
+const transient_provenance *transient_inspection_provenance(const transient_inspection *inspection);
+
+// Returns how many steps are known that made the image and its parents.
+size_t transient_inspection_steps_len(const transient_inspection *inspection);
+
+// Returns a step, the newest one at 0; NULL behind the oldest. It, and all that it points to, lives as long as the
+// inspection.
+const transient_history_step *transient_inspection_step(const transient_inspection *inspection,
+                                                        size_t index);
+
+// Returns how many VMs have a disk on the image.
+size_t transient_inspection_vms_len(const transient_inspection *inspection);
+
+// Returns the name of a VM that has a disk on the image; NULL behind the last. Lives as long as the inspection.
+const char *transient_inspection_vm(const transient_inspection *inspection,
+                                    size_t index);
+
+// Returns how many sentences there are about a record of the image's making that cannot be used.
+size_t transient_inspection_warnings_len(const transient_inspection *inspection);
+
+// Returns a sentence about a record of the image's making that cannot be used; NULL behind the last. Lives as long
+// as the inspection.
+const char *transient_inspection_warning(const transient_inspection *inspection,
+                                         size_t index);
+
+// Frees an inspection. NULL is ignored. The image stays.
+void transient_inspection_free(transient_inspection *inspection);
+
 // Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
 // `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
 // `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
@@ -1157,8 +1343,8 @@ uint32_t transient_abi_version(void);
 // program.
 const char *transient_version(void);
 
-// Returns whether the library has a feature: `appliance`, `build`, `imagefile`, `inspect`, `log`, `plan`, `pull`
-// or `store` in this release. Any other name, also none, gives false.
+// Returns whether the library has a feature: `appliance`, `build`, `check`, `history`, `imagefile`,
+// `inspect`, `log`, `plan`, `pull` or `store` in this release. Any other name, also none, gives false.
 bool transient_has_feature(const char *name);
 
 #ifdef __cplusplus

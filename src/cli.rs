@@ -47,6 +47,12 @@ pub(crate) enum ImageCommand {
     Pull(ImagePull),
     /// List the images of the backend
     Ls(ImageLs),
+    /// Show what is known of images, also how they were made
+    Inspect(ImageInspect),
+    /// Show the steps that made an image and its parents, the newest first
+    History(ImageHistory),
+    /// Check whether images are whole, or an Imagefile without building it
+    Check(ImageCheck),
     /// Remove images from the backend: all that are named, or none
     Rm(ImageRm),
 }
@@ -166,6 +172,54 @@ pub(crate) struct ImageLs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ImageInspect {
+    /// The images
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    #[command(flatten)]
+    pub(crate) vmstore: VmStoreArgs,
+
+    /// How to print it, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageHistory {
+    /// The image
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    /// How to print the steps, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageCheck {
+    /// The images; with --file, the build directory instead [default: the folder of the Imagefile]
+    #[arg(value_name = "NAME|BUILD_DIR")]
+    pub(crate) names: Vec<String>,
+
+    /// Check an Imagefile, not images [default, if no image is named: Imagefile]
+    #[arg(short, long, value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    /// How to print what was found, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ImageRm {
     /// The images
     #[arg(required = true, value_name = "NAME")]
@@ -265,7 +319,7 @@ pub(crate) fn command() -> clap::Command {
 
 /// Parses the arguments. Help and usage errors are printed here; what is left is the exit status.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Status> {
-    Cli::try_parse_from(arguments).map_err(|error| {
+    Cli::try_parse_from(arguments).and_then(consistent).map_err(|error| {
         // A terminal or pipe that is gone changes nothing.
         let _ = match error.kind() {
             ErrorKind::UnknownArgument => write!(std::io::stderr(), "{}", unrecognized(&error)),
@@ -273,6 +327,18 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Status> {
         };
         if error.use_stderr() { Status::Usage } else { Status::Success }
     })
+}
+
+/// Refuses what the definitions alone cannot.
+fn consistent(cli: Cli) -> Result<Cli, clap::Error> {
+    if let Command::Image(ImageCommand::Check(args)) = &cli.command
+        && args.file.is_some()
+        && args.names.len() > 1
+    {
+        let message = "an Imagefile has one build directory\n";
+        return Err(clap::Error::raw(ErrorKind::TooManyValues, message).with_cmd(&command()));
+    }
+    Ok(cli)
 }
 
 /// Says that an argument is unknown, in words that scripts look for.

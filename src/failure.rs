@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Write(String, std::io::Error),
     /// Whoever reads our output is gone.
     Pipe,
+    /// The output says what is wrong.
+    Told,
 }
 
 impl From<Error> for Failure {
@@ -65,7 +67,7 @@ impl Failure {
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Core(error) if error.kind() == ErrorKind::Cancelled => Status::Signal(interrupt::signal()),
-            Self::Core(_) | Self::Write(..) => Status::Failure,
+            Self::Core(_) | Self::Write(..) | Self::Told => Status::Failure,
             Self::Pipe => Status::Signal(SIGPIPE),
         }
     }
@@ -79,7 +81,7 @@ impl Failure {
             }
             Self::Core(error) => readable(&error.report()),
             Self::Write(what, error) => format!("error: cannot write {what}: {error}"),
-            Self::Pipe => return,
+            Self::Pipe | Self::Told => return,
         };
         // There is nobody left to tell when stderr is gone.
         let _ = writeln!(std::io::stderr(), "{text}");

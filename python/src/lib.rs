@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod image;
 mod imagefile;
+mod inspection;
 mod logging;
 mod name;
 mod plan;

@@ -14,7 +14,9 @@ use crate::call::{CancelToken, call};
 use crate::downloads::GivenDownloads;
 use crate::error::{detached, exception};
 use crate::image::{self, Size};
+use crate::inspection;
 use crate::name::image_name;
+use crate::plan;
 
 /// The images of a user, and the VMs that use them.
 #[pyclass(frozen, module = "transient")]
@@ -152,6 +154,39 @@ impl Store {
     fn image<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let name = image_name(py, name)?;
         detached(py, || self.0.image(&name))?.map(|image| image::object(py, &image)).transpose()
+    }
+
+    fn inspect<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let name = image_name(py, name)?;
+        let inspection = detached(py, || self.0.inspect(&name))?;
+        warn(py, &inspection.warnings)?;
+        inspection::object(py, &inspection)
+    }
+
+    #[pyo3(signature = (name, *, cancel = None))]
+    fn check<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = image_name(py, name)?;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work = move |_: &mut dyn FnMut(_)| store.check(&name, &token);
+        inspection::check(py, &call(py, None, &cancel, work)?)
+    }
+
+    #[pyo3(signature = (directory, *, file = None))]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands over what it has converted")]
+    fn check_imagefile<'py>(
+        &self,
+        py: Python<'py>,
+        directory: PathBuf,
+        file: Option<PathBuf>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let plan = detached(py, || transient_core::check(&self.0, &directory, file.as_deref()))?;
+        plan::object(py, &plan)
     }
 
     fn vms_using(&self, py: Python<'_>, name: &str) -> PyResult<Vec<String>> {

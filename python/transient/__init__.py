@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import appliance, errors, events, instructions, names, options, plan
+from . import appliance, errors, events, inspection, instructions, names, options, plan
 from ._transient import CancelToken, Imagefile, Store, __version__, format_bytes, parse_bytes
 from .errors import Error
 from .image import Image
@@ -33,6 +33,7 @@ __all__ = [
     "events",
     "format_bytes",
     "images",
+    "inspection",
     "instructions",
     "names",
     "options",

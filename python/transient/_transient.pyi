@@ -6,6 +6,7 @@ from typing import Any, Literal, final
 
 from .events import Event
 from .image import Image
+from .inspection import ImageCheck, Inspection
 from .instructions import Instruction
 from .names import ImageSpec
 from .options import Accelerator, Downloads, Network, Size, StrPath
@@ -163,6 +164,46 @@ class Store:
         Raises:
             transient.errors.InvalidImageName: No image can have such a name.
             transient.errors.InvalidImage: The file of that name is no valid image.
+        """
+
+    def inspect(self, name: str) -> Inspection:
+        """Return all that is known of an image, also how it was made.
+
+        A record of that which cannot be used is a `UserWarning`.
+
+        Raises:
+            transient.errors.ImageNotFound: There is no such image.
+            transient.errors.InvalidImage: The file of that name is no valid image.
+        """
+
+    def check(self, name: str, *, cancel: CancelToken | None = None) -> ImageCheck:
+        """Find out whether an image is whole; `is_sound` of what is returned tells.
+
+        The library follows the tables of the image, then `qemu-img` does.
+
+        Args:
+            name: The image's name.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.ImageNotFound: There is no such image.
+            transient.errors.MissingProgram: `qemu-img` is not installed.
+            transient.errors.Cancelled: `cancel` was cancelled.
+        """
+
+    def check_imagefile(self, directory: StrPath, *, file: StrPath | None = None) -> Plan:
+        """Find the mistakes of an Imagefile without building anything; return what a build will do.
+
+        Nothing is fetched, booted or made. Sources of COPY and ADD must be in the build directory, and the
+        image that it starts from must be in the store or come from somewhere.
+
+        Args:
+            directory: The build directory.
+            file: The Imagefile; else `Imagefile` in the build directory.
+
+        Raises:
+            transient.errors.InvalidImagefile: It has errors, all of which are in `diagnostics`.
+            transient.errors.InvalidArgument: There is no such file or directory.
         """
 
     def vms_using(self, name: str) -> list[str]:

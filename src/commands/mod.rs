@@ -4,6 +4,9 @@ mod appliance_build;
 mod appliance_show;
 mod completions;
 mod image_build;
+mod image_check;
+mod image_history;
+mod image_inspect;
 mod image_ls;
 mod image_pull;
 mod image_rm;
@@ -25,6 +28,9 @@ pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
         Command::Image(ImageCommand::Build(args)) => image_build::run(*args, appliances),
         Command::Image(ImageCommand::Pull(args)) => image_pull::run(args),
         Command::Image(ImageCommand::Ls(args)) => image_ls::run(args),
+        Command::Image(ImageCommand::Inspect(args)) => image_inspect::run(args),
+        Command::Image(ImageCommand::History(args)) => image_history::run(args),
+        Command::Image(ImageCommand::Check(args)) => image_check::run(args),
         Command::Image(ImageCommand::Rm(args)) => image_rm::run(args),
         Command::Appliance(ApplianceCommand::Build(args)) => appliance_build::run(args),
         Command::Appliance(ApplianceCommand::Show(args)) => appliance_show::run(&args, appliances),
@@ -44,6 +50,9 @@ fn wants_json(command: &Command) -> bool {
         Command::Image(ImageCommand::Build(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Pull(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Ls(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Inspect(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::History(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Check(args)) => args.format == Format::Json,
         Command::Image(ImageCommand::Rm(args)) => args.format == Format::Json,
         Command::Appliance(ApplianceCommand::Show(args)) => args.format == Format::Json,
         Command::Appliance(ApplianceCommand::Build(_)) | Command::Completions(_) | Command::Man(_) => false,
@@ -55,7 +64,7 @@ fn watched<T>(
     progress: Progress,
     work: impl FnOnce(&mut dyn FnMut(Event), &CancelToken) -> Result<T, Error>,
 ) -> Result<T, Failure> {
-    let cancel = interrupt::token().map_err(|error| Failure::Write("a signal handler".to_owned(), error))?;
+    let cancel = cancelled_by_signals()?;
     let mut renderer = render::renderer(progress);
     let mut broken = None;
     let mut listener = |event| {
@@ -72,6 +81,11 @@ fn watched<T>(
         (Err(_), Some(error)) => Err(error.into()),
         (result, _) => Ok(result?),
     }
+}
+
+/// Returns a token that signals cancel from now on.
+fn cancelled_by_signals() -> Result<CancelToken, Failure> {
+    interrupt::token().map_err(|error| Failure::Write("a signal handler".to_owned(), error))
 }
 
 /// Returns the store that the flags and the environment name.

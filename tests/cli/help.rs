@@ -43,10 +43,13 @@ Build, pull, list and remove disk images
 Usage: transient image [OPTIONS] <COMMAND>
 
 Commands:
-  build  Build an image from an Imagefile
-  pull   Bring images into the backend, those that it lacks
-  ls     List the images of the backend
-  rm     Remove images from the backend: all that are named, or none
+  build    Build an image from an Imagefile
+  pull     Bring images into the backend, those that it lacks
+  ls       List the images of the backend
+  inspect  Show what is known of images, also how they were made
+  history  Show the steps that made an image and its parents, the newest first
+  check    Check whether images are whole, or an Imagefile without building it
+  rm       Remove images from the backend: all that are named, or none
 
 Options:
   -v, --verbose...  Say more: -v the programs that are run, -vv what happens, -vvv every detail
@@ -144,6 +147,87 @@ Options:
   -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
                                  every detail
       --format <FORMAT>          How to print the list, and errors [default: table] [possible
+                                 values: table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_inspect() {
+    assert_data_eq!(
+        help("image inspect"),
+        str![[r#"
+Show what is known of images, also how they were made
+
+Usage: transient image inspect [OPTIONS] <NAME>...
+
+Arguments:
+  <NAME>...  The images
+
+Options:
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:
+                                 $TRANSIENT_VMSTORE, else transient/vmstore in the user's data
+                                 folder]
+      --format <FORMAT>          How to print it, and errors [default: table] [possible values:
+                                 table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_history() {
+    assert_data_eq!(
+        help("image history"),
+        str![[r#"
+Show the steps that made an image and its parents, the newest first
+
+Usage: transient image history [OPTIONS] <NAME>
+
+Arguments:
+  <NAME>  The image
+
+Options:
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --format <FORMAT>          How to print the steps, and errors [default: table] [possible
+                                 values: table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_check() {
+    assert_data_eq!(
+        help("image check"),
+        str![[r#"
+Check whether images are whole, or an Imagefile without building it
+
+Usage: transient image check [OPTIONS] [NAME|BUILD_DIR]...
+
+Arguments:
+  [NAME|BUILD_DIR]...  The images; with --file, the build directory instead [default: the folder of
+                       the Imagefile]
+
+Options:
+  -f, --file <FILE>              Check an Imagefile, not images [default, if no image is named:
+                                 Imagefile]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+      --format <FORMAT>          How to print what was found, and errors [default: table] [possible
                                  values: table, json]
   -h, --help                     Print help
 

@@ -40,7 +40,7 @@ mod suggest;
 mod sys;
 
 pub use build::{
-    BuildOptions, DiskLayout, Mount, PartitionKind, PlacedPartition, Plan, Step, Terminal, build,
+    BuildOptions, DiskLayout, Mount, PartitionKind, PlacedPartition, Plan, Step, Terminal, build, check,
 };
 pub use builder::{Accelerator, Network, VmOptions, appliance};
 pub use cancel::CancelToken;
@@ -50,7 +50,7 @@ pub use image::{Image, ImageName, ImageSpec};
 pub use imagefile::Imagefile;
 pub use locations::{Downloads, Locations};
 pub use source::pull;
-pub use store::{Listing, Store};
+pub use store::{HistoryStep, ImageCheck, Inspection, Listing, MadeBy, Parent, Provenance, Store};
 
 /// What the README shows compiles.
 #[cfg(doctest)]

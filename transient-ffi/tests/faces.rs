@@ -62,7 +62,7 @@ fn offered() -> BTreeSet<String> {
     // its numbers are compared where the statuses are
     let variants_elsewhere = ["ErrorKind"];
     let mut offered =
-        BTreeSet::from(["build", "pull", "appliance::build", "appliance::find"].map(str::to_owned));
+        BTreeSet::from(["build", "check", "pull", "appliance::build", "appliance::find"].map(str::to_owned));
     for item in items(&Path::new(ROOT).join("transient-core/src")) {
         match item {
             Item::Struct(item) if types.contains(&item.ident.to_string()) => {

@@ -1,8 +1,10 @@
 //! Carrying out an Imagefile.
 
 mod archive;
+mod check;
 mod context;
 mod copy;
+mod log;
 mod plan;
 mod run;
 mod transfer;
@@ -10,6 +12,7 @@ mod transfer;
 use std::path::PathBuf;
 use std::time::Instant;
 
+pub use check::check;
 pub use plan::{DiskLayout, Plan, Step};
 pub use transient_guest::protocol::{Mount, Partition as PlacedPartition, PartitionKind};
 
@@ -17,6 +20,9 @@ use crate::builder::VmOptions;
 use crate::call::call;
 use crate::image::Image;
 use crate::{CancelToken, Error, Event, ImageName, Store};
+
+/// The name of an Imagefile in its build directory.
+const IMAGEFILE: &str = "Imagefile";
 
 /// What to build, and how.
 #[derive(Debug)]

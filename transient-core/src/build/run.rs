@@ -8,8 +8,9 @@ use tokio_util::task::TaskTracker;
 use transient_guest::protocol::Request;
 
 use super::context::Context;
+use super::log::Log;
 use super::plan::{Plan, Step};
-use super::{BuildOptions, transfer};
+use super::{BuildOptions, IMAGEFILE, transfer};
 use crate::builder::{Boot, Builder, appliance, check_terminal};
 use crate::error::Location;
 use crate::event::{Event, Reporter};
@@ -19,8 +20,6 @@ use crate::process::qemu_img;
 use crate::store::Reservation;
 use crate::{CancelToken, Error, ErrorKind, ImageSpec, Store, source};
 
-/// The name of an Imagefile in its build directory.
-const IMAGEFILE: &str = "Imagefile";
 /// The base image's name among a build's files.
 const BASE: &str = "base.qcow2";
 /// How much of a failed command's output its error shows.
@@ -41,7 +40,7 @@ pub(super) fn run(
     check(&plan, &context, options).map_err(|(step, error)| placed(error, step, &imagefile))?;
     let appliance = appliance::find(store.locations())?;
     let local = options.local.then_some(options.directory.as_path());
-    let reservation = store.reserve(&options.name, local, reporter, cancel)?;
+    let mut reservation = store.reserve(&options.name, local, reporter, cancel)?;
     context.hide(reservation.traces());
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,7 +61,7 @@ pub(super) fn run(
         cancel,
         processes: &processes,
     };
-    runtime.block_on(async {
+    let log = runtime.block_on(async {
         let result = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Error::cancelled()),
@@ -73,15 +72,21 @@ pub(super) fn run(
         processes.wait().await;
         result
     })?;
-    write_image(&work.disk, &reservation, reporter, cancel)?.commit_into(reservation)
+    let image = write_image(&work.disk, &reservation, reporter, cancel)?;
+    reservation.tell(log.into_making(&appliance.description.key));
+    image.commit_into(reservation)
 }
 
 /// Finds the mistakes that can be known before anything boots.
 fn check<'p>(plan: &'p Plan, context: &Context, options: &BuildOptions) -> Result<(), (&'p Step, Error)> {
     plan.steps.iter().try_for_each(|step| {
         match &step.instruction {
-            Instruction::Copy(transfer) => transfer::check_copy(context, transfer),
-            Instruction::Add(transfer) => transfer::check_add(context, transfer),
+            Instruction::Copy(transfer) => {
+                transfer.sources.iter().try_for_each(|source| transfer::check_copy(context, source))
+            }
+            Instruction::Add(transfer) => {
+                transfer.sources.iter().try_for_each(|source| transfer::check_add(context, source))
+            }
             Instruction::Inspect => check_terminal(options.terminal.as_ref()).map(drop),
             _ => Ok(()),
         }
@@ -153,8 +158,9 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Carries out all steps, and ends the builder VM.
-    async fn steps(&self) -> Result<(), Error> {
+    async fn steps(&self) -> Result<Log, Error> {
         let mut builder = None;
+        let mut log = Log::new(&self.options.name);
         for step in &self.plan.steps {
             let started = Instant::now();
             let (number, steps) = (step.number, self.plan.steps.len());
@@ -162,20 +168,25 @@ impl Work<'_> {
             self.reporter
                 .send(Event::StepStarted { step: number, steps, instruction, line: step.line })
                 .await;
-            self.step(step, &mut builder).await.map_err(|error| placed(error, step, self.imagefile))?;
+            let done = self.step(step, &mut builder, &mut log).await;
+            done.map_err(|error| placed(error, step, self.imagefile))?;
+            log.step(step, started);
             self.reporter.send(Event::StepFinished { step: number, elapsed: started.elapsed() }).await;
         }
         match builder {
-            Some(builder) => builder.finish().await,
+            Some(builder) => {
+                log.booted(builder.accelerator());
+                builder.finish().await.map(|()| log)
+            }
             None => Err(Error::new(ErrorKind::Internal, "no step has started the builder VM")),
         }
     }
 
-    async fn step(&self, step: &Step, running: &mut Option<Builder>) -> Result<(), Error> {
+    async fn step(&self, step: &Step, running: &mut Option<Builder>, log: &mut Log) -> Result<(), Error> {
         match &step.instruction {
             Instruction::From(Base::Scratch) => return Ok(()),
             Instruction::From(Base::Image(spec)) => {
-                *running = Some(self.boot_on_image(spec).await?);
+                *running = Some(self.boot_on_image(spec, log).await?);
                 return Ok(());
             }
             Instruction::Disk(_) => {
@@ -211,9 +222,10 @@ impl Work<'_> {
         boot.start().await
     }
 
-    async fn boot_on_image(&self, spec: &ImageSpec) -> Result<Builder, Error> {
+    async fn boot_on_image(&self, spec: &ImageSpec, log: &mut Log) -> Result<Builder, Error> {
         let image = source::bring_in(self.store, spec, self.reporter, self.cancel)?;
         let base = self.pinned(&image.path);
+        log.start_from(self.store, &spec.name, &base);
         qemu_img::create_overlay(&self.disk, &base, self.cancel)?;
         let builder = self.boot().await?;
         builder.request(&Request::MountImage).await?;

@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 
 use super::Program;
 use crate::image::header::Format;
-use crate::{CancelToken, Error};
+use crate::{CancelToken, Error, ErrorKind};
 
 const QEMU_IMG: Program = Program {
     name: "qemu-img",
     package: "install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora)",
 };
+
+/// A report is far shorter.
+const LONGEST_REPORT: usize = 1 << 16;
 
 /// Makes an empty qcow2 image for a disk of `size` bytes.
 pub(crate) fn create_empty(path: &Path, size: u64, cancel: &CancelToken) -> Result<(), Error> {
@@ -55,12 +58,54 @@ pub(crate) fn convert_open(
     cancel: &CancelToken,
 ) -> Result<(), Error> {
     let input = source.try_clone().map_err(|error| Error::io("cannot pass a file on", error))?;
-    let file = serde_json::json!({ "driver": "file", "filename": "/proc/self/fd/0" });
-    let image = serde_json::json!({ "driver": format.name(), "backing": null, "file": file });
-    let (image, destination) = (format!("json:{image}"), absolute(destination)?);
+    let (image, destination) = (image_on_stdin(format), absolute(destination)?);
     let arguments = ["convert", "-p", "-O", "qcow2", "--", &image].map(OsStr::new);
     let arguments = arguments.into_iter().chain([destination.as_os_str()]);
     metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))
+}
+
+/// What is wrong with an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Found {
+    /// How many errors came up while it was checked, apart from those in the image.
+    check_errors: u64,
+    #[serde(default)]
+    pub(crate) corruptions: u64,
+    #[serde(default)]
+    pub(crate) leaks: u64,
+}
+
+/// Checks an open image of that format, which is opened as by [`convert_open`].
+pub(crate) fn check_open(source: &File, format: Format, cancel: &CancelToken) -> Result<Found, Error> {
+    let input = source.try_clone().map_err(|error| Error::io("cannot pass a file on", error))?;
+    let image = image_on_stdin(format);
+    let arguments = ["check", "--output=json", "--", &image].map(OsStr::new);
+    let mut printed = Vec::new();
+    let mut keep = |piece: &[u8]| {
+        if printed.len() < LONGEST_REPORT {
+            printed.extend_from_slice(piece);
+        }
+    };
+    let run = QEMU_IMG.run_on(input.into(), arguments, &mut keep, cancel);
+    cancel.check()?;
+    // It fails also where it has found something.
+    match (serde_json::from_slice::<Found>(&printed), run) {
+        (Ok(found), _) if found.check_errors == 0 => Ok(found),
+        (_, Err(error)) => Err(error),
+        (Ok(_), Ok(())) => Err(Error::new(ErrorKind::ProgramFailed, "'qemu-img' could not check all of it")),
+        (Err(error), Ok(())) => {
+            let message = "Command produced garbage: 'qemu-img check'";
+            Err(Error::new(ErrorKind::ProgramFailed, message).caused_by(error))
+        }
+    }
+}
+
+/// Names the standard input as an image of that format, without a backing file.
+fn image_on_stdin(format: Format) -> String {
+    let file = serde_json::json!({ "driver": "file", "filename": "/proc/self/fd/0" });
+    let image = serde_json::json!({ "driver": format.name(), "backing": null, "file": file });
+    format!("json:{image}")
 }
 
 /// As [`flatten`], from any format, named as `qemu-img` does.
@@ -132,7 +177,6 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::ErrorKind;
     use crate::image::header::Header;
 
     /// Names that a careless call takes for something else.

@@ -39,12 +39,18 @@ impl ImageFile {
                 receive(self.origin(format!("Decompressing {named}"), place)?, Contents::Disk, place);
             // A change is the better explanation of a failure, too.
             self.witness.check(&self.file, &named)?;
-            return Plain::received(&unpacked?, named);
+            return Plain::received(unpacked?, named);
         }
         if place.checksum.is_some() {
             Intake::new(self.origin(format!("Checking {named}"), place)?, place).finish()?;
         }
-        Ok(Plain { file: self.file, witness: self.witness, named })
+        Ok(Plain {
+            file: self.file,
+            witness: self.witness,
+            named,
+            compression: None,
+            checksum: place.checksum.cloned(),
+        })
     }
 
     fn compression(&mut self) -> io::Result<Option<Compression>> {

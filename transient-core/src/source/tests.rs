@@ -44,7 +44,7 @@ impl Fixture {
     fn received(&self, origin: Origin, contents: Contents) -> Result<PathBuf, Error> {
         let (store, folder, cancel) = (&self.store, self.folder.path(), CancelToken::new());
         let place = Place { store, folder, checksum: None, reporter: &self.reporter, cancel: &cancel };
-        receive(origin, contents, &place)
+        receive(origin, contents, &place).map(|received| received.path)
     }
 
     fn bring_in(&self, path: &Path, cancel: &CancelToken) -> Result<Image, Error> {

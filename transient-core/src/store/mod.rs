@@ -1,7 +1,10 @@
 //! The disk backend and the VM store.
 
+mod check;
+mod inspect;
 mod listing;
 mod lock;
+mod provenance;
 mod reservation;
 mod scratch;
 mod vms;
@@ -13,7 +16,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use check::ImageCheck;
+pub use inspect::Inspection;
 pub use listing::Listing;
+pub use provenance::{HistoryStep, MadeBy, Parent, Provenance};
+pub(crate) use provenance::{Making, without_secrets_of_urls};
 pub(crate) use reservation::Reservation;
 
 use crate::event::Reporter;
@@ -58,6 +65,28 @@ impl Store {
         listing::read(&self.path_of(name), name.as_str())
     }
 
+    /// Returns all that is known of one image, also how it was made.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::ImageNotFound`]; [`crate::ErrorKind::InvalidImage`] when the file is no standalone qcow2
+    /// image.
+    pub fn inspect(&self, name: &ImageName) -> Result<Inspection, Error> {
+        inspect::inspect(self, name)
+    }
+
+    /// Finds out whether one image is whole: first the library itself follows its tables, then `qemu-img` does.
+    /// Blocks for as long as it takes to read all tables.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::ImageNotFound`]; [`crate::ErrorKind::MissingProgram`] and
+    /// [`crate::ErrorKind::ProgramFailed`] when `qemu-img` does not do its work. What is wrong with the image is no
+    /// error, but in the [`ImageCheck`].
+    pub fn check(&self, name: &ImageName, cancel: &CancelToken) -> Result<ImageCheck, Error> {
+        check::check(self, name, cancel)
+    }
+
     /// Returns the names of the VMs that have a disk on this image, sorted. The image need not exist.
     ///
     /// What a disk stands on is read from the disk itself; where that fails, the disk's name decides.
@@ -85,8 +114,7 @@ impl Store {
                 continue;
             }
             if !self.has_file(name)? {
-                let message = format!("No image in backend with name '{}'", name.as_str());
-                return Err(Error::new(ErrorKind::ImageNotFound, message));
+                return Err(no_image(name));
             }
             let vms = self.vms_using(name)?;
             if !vms.is_empty() && !force {
@@ -99,6 +127,12 @@ impl Store {
         }
         for path in paths {
             fs::remove_file(&path).map_err(|error| failure("cannot remove", &path, error))?;
+        }
+        // In this order: a record without an image does no harm.
+        for name in names {
+            if let Err(error) = self.provenance().remove(name) {
+                tracing::warn!("{}", error.report());
+            }
         }
         Ok(warnings)
     }
@@ -139,9 +173,18 @@ impl Store {
         }
     }
 
+    /// Returns where it is told how images were made.
+    fn provenance(&self) -> provenance::Folder {
+        provenance::Folder::of(&self.locations.backend)
+    }
+
     fn path_of(&self, name: &ImageName) -> PathBuf {
         self.locations.backend.join(name.encoded())
     }
+}
+
+fn no_image(name: &ImageName) -> Error {
+    Error::new(ErrorKind::ImageNotFound, format!("No image in backend with name '{}'", name.as_str()))
 }
 
 fn in_use(name: &ImageName, vms: Vec<String>) -> Error {

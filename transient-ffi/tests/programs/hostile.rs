@@ -157,6 +157,8 @@ int main(void) {
     CHECK(transient_parse_bytes("x", &bytes, &error) == TRANSIENT_STATUS_INVALID_ARGUMENT);
     // of these there is none without a VM
     transient_image *image = NULL;
+    transient_inspection *inspection = NULL;
+    transient_image_check *image_check = NULL;
     transient_appliance *appliance = NULL;
 
 @CALLS@
