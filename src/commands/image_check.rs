@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use transient_core::imagefile::Base;
-use transient_core::{ImageCheck, Store, check};
+use transient_core::{Error, ErrorKind, ImageCheck, ImageName, Store, check};
 
 use crate::cli::{self, Format};
 use crate::failure::Failure;
@@ -50,7 +50,8 @@ fn imagefile(store: &Store, directory: &Path, file: &Path, format: Format) -> Re
 fn images(store: &Store, names: Vec<String>, format: Format) -> Result<(), Failure> {
     let names = super::names(names)?;
     let cancel = super::cancelled_by_signals()?;
-    let checks = names.iter().map(|name| store.check(name, &cancel)).collect::<Result<Vec<_>, _>>()?;
+    let checks: Result<Vec<_>, _> = names.iter().map(|name| store.check(name, &cancel)).collect();
+    let checks = checks.inspect_err(|error| explain(error, &names, format))?;
     match format {
         Format::Table => output::text(&table(&checks))?,
         Format::Json => {
@@ -58,6 +59,22 @@ fn images(store: &Store, names: Vec<String>, format: Format) -> Result<(), Failu
         }
     }
     if checks.iter().all(ImageCheck::is_sound) { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// Says what to type where a build directory was taken for an image.
+fn explain(error: &Error, names: &[ImageName], format: Format) {
+    let is_directory = |name: &&ImageName| Path::new(name.as_str()).join(IMAGEFILE).is_file();
+    if error.kind() == ErrorKind::ImageNotFound
+        && format == Format::Table
+        && let Some(directory) = names.iter().find(is_directory)
+    {
+        let imagefile = Path::new(directory.as_str()).join(IMAGEFILE);
+        output::warning(&format!(
+            "'{}' is a build directory: `image check --file {}` checks its Imagefile",
+            printable(directory.as_str()),
+            printable(&imagefile.display().to_string())
+        ));
+    }
 }
 
 fn table(checks: &[ImageCheck]) -> String {

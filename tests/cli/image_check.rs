@@ -75,6 +75,8 @@ fn an_imagefile() {
     // Nothing is made.
     assert!(!sandbox.backend().exists() && fs::read_dir(sandbox.path("build")).unwrap().count() == 2);
     let _ = sandbox.run(["image", "check", "-f", "build/Imagefile", "build", "build"]).exits(2);
+    let outcome = sandbox.run(["image", "check", "build"]).exits(1);
+    let _ = outcome.says(&["No image in backend with name 'build'", "`image check --file build/Imagefile`"]);
     let _ = sandbox.run(["image", "check"]).exits(1).says(&["there is no Imagefile at 'Imagefile'"]);
 }
 

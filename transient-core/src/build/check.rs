@@ -16,14 +16,14 @@ use crate::{Error, ErrorKind, Store, source};
 /// `file` is the Imagefile; `None` is `Imagefile` in the build directory.
 ///
 /// ```
-/// use std::path::Path;
 /// use transient_core::{Locations, Store, check};
 ///
-/// let folder = std::env::temp_dir().join("transient-check-example");
-/// std::fs::create_dir_all(&folder)?;
-/// std::fs::write(folder.join("Imagefile"), "FROM scratch\nDISK 1 GB MBR\nPARTITION 1 FORMAT ext4 MOUNT /\nCOPY a /\n")?;
-/// let error = check(&Store::new(Locations::below(&folder)), &folder, None).unwrap_err();
-/// assert!(error.diagnostics()[0].message.contains("there is no 'a' in the build directory"));
+/// let folder = tempfile::tempdir()?;
+/// let text = "FROM scratch\nDISK 1 GB MBR\nPARTITION 1 FORMAT ext4 MOUNT /\nCOPY missing /\n";
+/// std::fs::write(folder.path().join("Imagefile"), text)?;
+/// let store = Store::new(Locations::below(folder.path()));
+/// let error = check(&store, folder.path(), None).unwrap_err();
+/// assert_eq!(error.diagnostics()[0].line, 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

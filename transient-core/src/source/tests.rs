@@ -311,6 +311,24 @@ fn a_file_is_compared_with_its_checksum() {
 }
 
 #[test]
+fn what_an_image_was_made_from_is_told() {
+    let fixture = Fixture::new();
+    let (raw, packed) = (fixture.raw(), fixture.at("disk.xz"));
+    compress("xz", &[&fs::read(&raw).expect("readable")], &packed);
+    let source = format!("{},sha256={}", packed.display(), sha256(&packed));
+    fixture.bring_in_spec(&source).expect("brought in");
+    let provenance = fixture.store.inspect(&name()).expect("there").provenance.expect("known");
+    let expected = crate::MadeBy::Pull {
+        spec: format!("the/image,file={source}"),
+        format: "raw".to_owned(),
+        compression: Some("xz".to_owned()),
+        checksum: Some(format!("sha256={}", sha256(&packed))),
+    };
+    assert_eq!(provenance.made_by, expected);
+    assert!(provenance.steps[0].elapsed > 0.0);
+}
+
+#[test]
 fn a_damaged_file_is_first_of_all_not_the_one_that_was_meant() {
     let fixture = Fixture::new();
     let packed = fixture.at("packed");
