@@ -8,7 +8,9 @@ mod candidate;
 mod decompress;
 mod file;
 mod http;
+mod import;
 mod intake;
+mod pipe;
 mod pull;
 mod receive;
 mod sparse;
@@ -18,6 +20,7 @@ mod vagrant;
 mod tests;
 
 pub(crate) use decompress::decompress;
+pub use import::{ImportOptions, import};
 pub use pull::pull;
 
 use std::fs::File;

@@ -68,6 +68,11 @@ fn could_be_image(file: &OsStr) -> bool {
 
 /// Reads one image file; `None` when there is none (any more), or when it is no file at all.
 pub(super) fn read(path: &Path, name: &str) -> Result<Option<Image>, Error> {
+    open(path)?.map(|file| read_open(&file, path, name)).transpose()
+}
+
+/// Opens one image file; `None` as of [`read`].
+pub(super) fn open(path: &Path) -> Result<Option<File>, Error> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Ok(None),
         _ => Err(failure("cannot read", path, error)),
@@ -78,10 +83,7 @@ pub(super) fn read(path: &Path, name: &str) -> Result<Option<Image>, Error> {
         Ok(_) => {}
         Err(error) => return failed(error),
     }
-    match File::open(path) {
-        Ok(file) => read_open(&file, path, name).map(Some),
-        Err(error) => failed(error),
-    }
+    File::open(path).map(Some).or_else(failed)
 }
 
 /// Reads an open image file, which must be a standalone qcow2 image.

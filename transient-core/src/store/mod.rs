@@ -2,19 +2,24 @@
 
 mod listing;
 mod lock;
+mod prune;
 mod reservation;
 mod scratch;
+mod tag;
 mod vms;
 
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use listing::Listing;
+pub use prune::{PruneOptions, Pruned};
 pub(crate) use reservation::Reservation;
+pub(crate) use scratch::Scratch;
+pub use tag::tag;
 
 use crate::event::Reporter;
 use crate::image::Image;
@@ -66,7 +71,7 @@ impl Store {
     ///
     /// [`crate::ErrorKind::Io`] when the VM store cannot be read.
     pub fn vms_using(&self, name: &ImageName) -> Result<Vec<String>, Error> {
-        vms::using(&self.locations.vmstore, &self.path_of(name), name)
+        vms::using(&self.locations.vmstore, &self.path_of(name), name, vms::Which::Made)
     }
 
     /// Removes images, all or none. Returns a warning for each that was removed by `force` though VMs use it.
@@ -85,8 +90,7 @@ impl Store {
                 continue;
             }
             if !self.has_file(name)? {
-                let message = format!("No image in backend with name '{}'", name.as_str());
-                return Err(Error::new(ErrorKind::ImageNotFound, message));
+                return Err(no_image(name));
             }
             let vms = self.vms_using(name)?;
             if !vms.is_empty() && !force {
@@ -101,6 +105,57 @@ impl Store {
             fs::remove_file(&path).map_err(|error| failure("cannot remove", &path, error))?;
         }
         Ok(warnings)
+    }
+
+    /// Removes what nobody needs. Never waits: what somebody is at work on is needed.
+    ///
+    /// Removed is abandoned work, of processes that were killed; with [`PruneOptions::all`], also images that no VM
+    /// has a disk on.
+    ///
+    /// ```no_run
+    /// use transient_core::{Locations, PruneOptions, Store};
+    ///
+    /// let mut options = PruneOptions::default();
+    /// options.all = true;
+    /// options.dry_run = true;
+    /// let pruned = Store::new(Locations::from_env()?).prune(&options)?;
+    /// println!("{} bytes could be freed", pruned.freed);
+    /// # Ok::<(), transient_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Io`] when the backend or the VM store cannot be read, or an image cannot be removed.
+    pub fn prune(&self, options: &PruneOptions) -> Result<Pruned, Error> {
+        prune::prune(self, options)
+    }
+
+    /// Opens an image, for as long as its bytes are needed: it may be removed or replaced meanwhile.
+    pub(crate) fn open(&self, name: &ImageName) -> Result<(File, Image), Error> {
+        let path = self.path_of(name);
+        let file = if listing::is_hidden(name.encoded()) { None } else { listing::open(&path)? };
+        let file = file.ok_or_else(|| no_image(name))?;
+        let image = listing::read_open(&file, &path, name.as_str())?;
+        Ok((file, image))
+    }
+
+    /// Takes the name for a new image as [`Self::reserve`] does, but unless `replace`, refuses one that is taken.
+    pub(crate) fn reserve_new(
+        &self,
+        name: &ImageName,
+        replace: bool,
+        reporter: &Reporter,
+        cancel: &CancelToken,
+    ) -> Result<Reservation, Error> {
+        let check = || match !replace && self.has_file(name)? {
+            true => Err(exists(name)),
+            false => Ok(()),
+        };
+        check()?;
+        let reservation = self.reserve(name, None, reporter, cancel)?;
+        // What was waited for may have been the making of an image.
+        check()?;
+        Ok(reservation)
     }
 
     /// Takes the name for a new image and makes a folder for work on it, in the backend or, for a local
@@ -142,6 +197,15 @@ impl Store {
     fn path_of(&self, name: &ImageName) -> PathBuf {
         self.locations.backend.join(name.encoded())
     }
+}
+
+fn no_image(name: &ImageName) -> Error {
+    Error::new(ErrorKind::ImageNotFound, format!("No image in backend with name '{}'", name.as_str()))
+}
+
+fn exists(name: &ImageName) -> Error {
+    let message = format!("An image with the name '{}' already exists", name.as_str());
+    Error::new(ErrorKind::ImageExists, message).hint("choose another name, or have it replaced by force")
 }
 
 fn in_use(name: &ImageName, vms: Vec<String>) -> Error {
