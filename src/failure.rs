@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     Core(Error),
     /// A file could not be written.
     Write(String, std::io::Error),
+    /// The user did not agree, or could not be asked.
+    Refused(String),
     /// Whoever reads our output is gone.
     Pipe,
 }
@@ -65,7 +67,7 @@ impl Failure {
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Core(error) if error.kind() == ErrorKind::Cancelled => Status::Signal(interrupt::signal()),
-            Self::Core(_) | Self::Write(..) => Status::Failure,
+            Self::Core(_) | Self::Write(..) | Self::Refused(_) => Status::Failure,
             Self::Pipe => Status::Signal(SIGPIPE),
         }
     }
@@ -79,6 +81,7 @@ impl Failure {
             }
             Self::Core(error) => readable(&error.report()),
             Self::Write(what, error) => format!("error: cannot write {what}: {error}"),
+            Self::Refused(message) => format!("error: {message}"),
             Self::Pipe => return,
         };
         // There is nobody left to tell when stderr is gone.
@@ -107,6 +110,7 @@ const KEPT: &[&str] = &[
     "No image in backend with name '",
     "Backend '",
     "Unable to find image '",
+    "An image with the name '",
     "error: ",
 ];
 
