@@ -208,7 +208,13 @@ class Store:
             transient.errors.ImageInUse: VMs, named in `vms`, have a disk on what would be replaced.
         """
 
-    def prune(self, *, all: bool = False, older_than: Age | None = None, dry_run: bool = False) -> Pruned:
+    def prune(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - the name that it has in every language
+        older_than: Age | None = None,
+        dry_run: bool = False,
+    ) -> Pruned:
         """Remove what nobody needs: abandoned work, of processes that were killed.
 
         What somebody is at work on is left alone, and never waited for. What could not be removed is a
