@@ -196,7 +196,7 @@ fn an_export_that_is_ended_leaves_nothing() {
         match signal {
             // What is left is hidden, and goes with the next export.
             Signal::KILL => {
-                assert!(left.iter().all(|file| file.starts_with(".transient-export-")), "{left:?}")
+                assert!(left.iter().all(|file| file.starts_with(".transient-export-")), "{left:?}");
             }
             _ => assert!(left.is_empty(), "{left:?}"),
         }

@@ -142,20 +142,15 @@ fn what_is_there_stays_unless_it_is_to_be_replaced() {
 #[test]
 fn a_file_that_comes_meanwhile_stays() {
     let fixture = Fixture::new();
-    let path = fixture.at("out/a.raw");
-    let options = ExportOptions::new(name("it"), &path);
-    let mut listener = |event| {
-        if matches!(event, Event::Progress { finished: true, .. }) && !path.exists() {
-            fs::write(&path, "mine").expect("written");
-        }
-    };
-    let result = export(&fixture.store, &options, &mut listener, &CancelToken::new());
-    // The listener may be told when the file is at its place already.
-    if let Err(error) = result {
-        assert_eq!(error.kind(), ErrorKind::FileExists);
-        assert_eq!(fs::read(&path).expect("there"), b"mine");
-    }
-    assert_eq!(fixture.out(), ["a.raw"]);
+    let options = ExportOptions::new(name("it"), fixture.at("out/a.raw"));
+    let destination = Destination::check(&fixture.store, &options).expect("free");
+    fs::write(&options.path, "mine").expect("written");
+    fs::write(fixture.at("out/whole"), "ours").expect("written");
+    let error = destination.put(&fixture.at("out/whole"), false).expect_err("there");
+    assert_eq!(error.kind(), ErrorKind::FileExists);
+    assert_eq!(fs::read(&options.path).expect("there"), b"mine");
+    destination.put(&fixture.at("out/whole"), true).expect("replaced");
+    assert_eq!(fs::read(&options.path).expect("there"), b"ours");
 }
 
 #[test]

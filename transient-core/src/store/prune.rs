@@ -152,8 +152,8 @@ fn make_aside(working: &Path) -> Result<Scratch, Error> {
 
 /// Removes an image that nobody works on and no VM uses. Returns whether that was so.
 ///
-/// It is put aside first: a VM that was made since the first look is seen by the second, and who comes later finds no
-/// image.
+/// It is put aside first: a VM that got its disk since the first look is seen by the second, and who comes later finds
+/// no image.
 fn remove(store: &Store, name: &ImageName, working: &Path, aside: &Path) -> Result<bool, Error> {
     let Some(_lock) = Lock::try_take(&working.join(name.encoded()))? else { return Ok(false) };
     if is_used(store, name)? {

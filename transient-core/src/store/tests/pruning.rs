@@ -125,3 +125,32 @@ fn young_images_stay() {
     assert_eq!(names(&pruned), ["old"]);
     assert_eq!(fixture.names(), ["future", "young"]);
 }
+
+#[test]
+fn many_at_once_leave_a_whole_store() {
+    let fixture = Fixture::new();
+    let base = fixture.image("base", 1 << 20);
+    fixture.vm("vm", 0, &base);
+    let tag_as =
+        |new: &str| tag(&fixture.store, &name("base"), &name(new), true, &mut |_| {}, &CancelToken::new());
+    thread::scope(|scope| {
+        for new in ["a", "b"] {
+            let tag_as = &tag_as;
+            scope.spawn(move || (0..40).for_each(|_| drop(tag_as(new).expect("tagged"))));
+        }
+        for _ in 0..2 {
+            scope.spawn(|| (0..40).for_each(|_| drop(prune(&fixture, ALL))));
+        }
+        scope.spawn(|| {
+            for _ in 0..40 {
+                let listing = fixture.store.images().expect("readable");
+                assert_eq!(listing.warnings, Vec::<String>::new());
+                assert!(listing.images.iter().any(|image| image.name == "base"));
+            }
+        });
+    });
+    drop(prune(&fixture, ALL));
+    assert_eq!(fixture.names(), ["base"]);
+    assert!(fixture.working().is_empty(), "{:?}", fixture.working());
+    assert_eq!(fs::metadata(&base).expect("there").nlink(), 1);
+}
