@@ -54,6 +54,10 @@ enum transient_status
   TRANSIENT_STATUS_INVALID_IMAGE = 202,
   // An image could not be brought in from its source.
   TRANSIENT_STATUS_SOURCE_FAILED = 203,
+  // The backend has an image of that name already.
+  TRANSIENT_STATUS_IMAGE_EXISTS = 204,
+  // A file is there already that would have to be replaced.
+  TRANSIENT_STATUS_FILE_EXISTS = 205,
   // A program that is needed is not installed.
   TRANSIENT_STATUS_MISSING_PROGRAM = 300,
   // A program that is needed could not be run, or failed.
@@ -127,6 +131,8 @@ enum transient_event_kind
   TRANSIENT_EVENT_KIND_BUILD_FINISHED = 8,
   // `pull_finished`
   TRANSIENT_EVENT_KIND_PULL_FINISHED = 9,
+  // `export_finished`
+  TRANSIENT_EVENT_KIND_EXPORT_FINISHED = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -213,6 +219,33 @@ enum transient_provenance_kind
 typedef enum transient_provenance_kind transient_provenance_kind;
 #else
 typedef uint32_t transient_provenance_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// The format of an exported file.
+enum transient_export_format
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // What the file's name ends in, whether or not `.gz`, `.xz` or `.zst` follows; raw for `.img`, else qcow2.
+  TRANSIENT_EXPORT_FORMAT_AUTO = 0,
+  // QEMU's own.
+  TRANSIENT_EXPORT_FORMAT_QCOW2 = 1,
+  // The disk byte by byte, with holes where it is empty.
+  TRANSIENT_EXPORT_FORMAT_RAW = 2,
+  // VMware's, in one file.
+  TRANSIENT_EXPORT_FORMAT_VMDK = 3,
+  // Hyper-V's, growing.
+  TRANSIENT_EXPORT_FORMAT_VHDX = 4,
+  // VirtualBox's, growing.
+  TRANSIENT_EXPORT_FORMAT_VDI = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_export_format transient_export_format;
+#else
+typedef uint32_t transient_export_format;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -310,6 +343,9 @@ typedef struct transient_name_list transient_name_list;
 // What a build will do: a step for each instruction, and the layout of a new disk. It never changes.
 typedef struct transient_plan transient_plan;
 
+// What was removed, or would be. It never changes: several threads may read it at once.
+typedef struct transient_pruned transient_pruned;
+
 // The images of a user, and the VMs that use them. It never changes: several threads may use it at once.
 typedef struct transient_store transient_store;
 
@@ -405,6 +441,16 @@ typedef struct {
   double elapsed;
 } transient_pull_finished;
 
+// The file of an export is whole, and at its place.
+typedef struct {
+  // The file.
+  const char *path;
+  // What it occupies on the host's disk, in bytes.
+  uint64_t real_size;
+  // How many seconds it took.
+  double elapsed;
+} transient_export_finished;
+
 // What happened; the event's kind says which member it is.
 typedef union {
   // A step of a build begins.
@@ -425,6 +471,8 @@ typedef union {
   transient_build_finished build_finished;
   // An image is in the backend.
   transient_pull_finished pull_finished;
+  // The file of an export is whole.
+  transient_export_finished export_finished;
 } transient_event_data;
 
 // One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -976,6 +1024,71 @@ size_t transient_error_diagnostics_len(const transient_error *error);
 // error.
 const transient_diagnostic *transient_error_diagnostic(const transient_error *error, size_t index);
 
+// Gives an image another name, by which it can be used and removed on its own. Both are one read-only file, which
+// takes no more space; where that cannot be, the new image is a copy. With `replace`, an image that has the name
+// goes. A name that another process is at work on is waited for.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_pull`. `image_out` may be NULL; else on
+// success the caller owns `*image_out`: `transient_image_free`. Any thread may call this, and several at once.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, `TRANSIENT_STATUS_IMAGE_EXISTS` without `replace`, and
+// `TRANSIENT_STATUS_IMAGE_IN_USE` when a VM has a disk on what would be replaced.
+transient_status transient_tag(const transient_store *store,
+                               const char *source,
+                               const char *name,
+                               bool replace,
+                               transient_event_callback on_event,
+                               void *user_data,
+                               transient_finalizer finalizer,
+                               const transient_cancel_token *cancel,
+                               transient_image **image_out,
+                               transient_error **error_out);
+
+// Makes a file of the host an image of the backend. `path` is an image in any format that `qemu-img` reads, as it is
+// or compressed with gzip, bzip2, xz or zstd; or a pipe, such as `/dev/stdin`. `name` may be NULL: the image is then
+// named as the file, without its extensions. `sha256` may be NULL; else it is what `sha256sum` prints for the file,
+// and another file is refused. With `replace`, an image that has the name goes.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_pull`. `image_out` may be NULL; else on
+// success the caller owns `*image_out`: `transient_image_free`. Any thread may call this, and several at once.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_EXISTS` without `replace`, `TRANSIENT_STATUS_IMAGE_IN_USE` when a VM has a disk
+// on what would be replaced, `TRANSIENT_STATUS_SOURCE_FAILED`, `TRANSIENT_STATUS_INVALID_IMAGE`, and what else can
+// go wrong on the host.
+transient_status transient_import(const transient_store *store,
+                                  const char *path,
+                                  const char *name,
+                                  const char *sha256,
+                                  bool replace,
+                                  transient_event_callback on_event,
+                                  void *user_data,
+                                  transient_finalizer finalizer,
+                                  const transient_cancel_token *cancel,
+                                  transient_image **image_out,
+                                  transient_error **error_out);
+
+// Writes an image to a file of the host, which is there when it is whole, and not before. `format` is a
+// `transient_export_format`. A `path` that ends in `.gz`, `.xz` or `.zst` has the file compressed as a whole;
+// `compress` uses the compression of the format itself, which qcow2 and VMDK have. With `replace`, a file that is
+// there goes.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_pull`. Any thread may call this, and several
+// at once.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, `TRANSIENT_STATUS_FILE_EXISTS` without `replace`,
+// `TRANSIENT_STATUS_INVALID_ARGUMENT` when no such file can be made, and what else can go wrong on the host.
+transient_status transient_export(const transient_store *store,
+                                  const char *name,
+                                  const char *path,
+                                  uint32_t format,
+                                  bool compress,
+                                  bool replace,
+                                  transient_event_callback on_event,
+                                  void *user_data,
+                                  transient_finalizer finalizer,
+                                  const transient_cancel_token *cancel,
+                                  transient_error **error_out);
+
 // Returns the name. Lives as long as the image.
 const char *transient_image_name(const transient_image *image);
 
@@ -1233,6 +1346,36 @@ const transient_mount *transient_plan_mount(const transient_plan *plan, size_t i
 // Frees a plan. NULL is ignored.
 void transient_plan_free(transient_plan *plan);
 
+// Removes abandoned work, of processes that were killed; with `all` also images that no VM has a disk on, if
+// `older_than` is not 0 only those that were made more seconds ago. With `dry_run`, nothing is removed. Never waits:
+// what somebody is at work on is needed. The caller owns `*pruned_out`: `transient_pruned_free`. Any thread may call
+// this.
+//
+// Fails with `TRANSIENT_STATUS_IO` when the backend or the VM store cannot be read, or an image cannot be removed.
+transient_status transient_store_prune(const transient_store *store,
+                                       bool all,
+                                       double older_than,
+                                       bool dry_run,
+                                       transient_pruned **pruned_out,
+                                       transient_error **error_out);
+
+// Returns the images. Lives as long as `pruned`.
+const transient_image_list *transient_pruned_images(const transient_pruned *pruned);
+
+// Returns the paths of files and folders of work that was abandoned. Lives as long as `pruned`.
+const transient_name_list *transient_pruned_leftovers(const transient_pruned *pruned);
+
+// Returns a sentence for each file that looks like an image and is none, or that could not be removed. Lives as long
+// as `pruned`.
+const transient_name_list *transient_pruned_warnings(const transient_pruned *pruned);
+
+// Returns how many bytes of the host's disk are free now that were not. An image that has another name still frees
+// none.
+uint64_t transient_pruned_freed(const transient_pruned *pruned);
+
+// Frees what `transient_store_prune` gave, with its lists. NULL is ignored.
+void transient_pruned_free(transient_pruned *pruned);
+
 // Brings images into the backend, those that it lacks, one after the other, and returns when others can see them.
 // `specs` has `specs_len` image specs, as they follow `FROM` in an Imagefile. Where one fails, those before it stay.
 //
@@ -1343,8 +1486,8 @@ uint32_t transient_abi_version(void);
 // program.
 const char *transient_version(void);
 
-// Returns whether the library has a feature: `appliance`, `build`, `check`, `history`, `imagefile`,
-// `inspect`, `log`, `plan`, `pull` or `store` in this release. Any other name, also none, gives false.
+// Returns whether the library has a feature: `appliance`, `build`, `check`, `exchange`, `history`, `imagefile`,
+// `inspect`, `log`, `plan`, `prune`, `pull` or `store` in this release. Any other name, also none, gives false.
 bool transient_has_feature(const char *name);
 
 #ifdef __cplusplus

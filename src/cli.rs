@@ -1,5 +1,7 @@
 //! What may be typed: every subcommand and flag, defined once for parsing, help, completions and man pages.
 
+mod images;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+
+pub(crate) use images::{DiskFormat, ImageExport, ImageImport, ImagePrune, ImageTag};
 
 use crate::failure::Status;
 
@@ -45,6 +49,10 @@ pub(crate) enum ImageCommand {
     Build(Box<ImageBuild>),
     /// Bring images into the backend, those that it lacks
     Pull(ImagePull),
+    /// Make a file of this host an image of the backend
+    Import(ImageImport),
+    /// Write an image to a file of this host
+    Export(ImageExport),
     /// List the images of the backend
     Ls(ImageLs),
     /// Show what is known of images, also how they were made
@@ -53,8 +61,12 @@ pub(crate) enum ImageCommand {
     History(ImageHistory),
     /// Check whether images are whole, or an Imagefile without building it
     Check(ImageCheck),
+    /// Give an image another name
+    Tag(ImageTag),
     /// Remove images from the backend: all that are named, or none
     Rm(ImageRm),
+    /// Remove what nobody needs: abandoned work, and with --all images that no VM uses
+    Prune(ImagePrune),
 }
 
 #[derive(Debug, Subcommand)]

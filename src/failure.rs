@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     Core(Error),
     /// A file could not be written.
     Write(String, std::io::Error),
+    /// The user did not agree, or could not be asked.
+    Refused(String),
     /// Whoever reads our output is gone.
     Pipe,
     /// The output says what is wrong.
@@ -67,7 +69,7 @@ impl Failure {
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Core(error) if error.kind() == ErrorKind::Cancelled => Status::Signal(interrupt::signal()),
-            Self::Core(_) | Self::Write(..) | Self::Told => Status::Failure,
+            Self::Core(_) | Self::Write(..) | Self::Refused(_) | Self::Told => Status::Failure,
             Self::Pipe => Status::Signal(SIGPIPE),
         }
     }
@@ -81,6 +83,7 @@ impl Failure {
             }
             Self::Core(error) => readable(&error.report()),
             Self::Write(what, error) => format!("error: cannot write {what}: {error}"),
+            Self::Refused(message) => format!("error: {message}"),
             Self::Pipe | Self::Told => return,
         };
         // There is nobody left to tell when stderr is gone.
@@ -109,6 +112,7 @@ const KEPT: &[&str] = &[
     "No image in backend with name '",
     "Backend '",
     "Unable to find image '",
+    "An image with the name '",
     "error: ",
 ];
 

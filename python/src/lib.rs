@@ -11,6 +11,7 @@ mod command;
 mod downloads;
 mod error;
 mod event;
+mod exchange;
 mod image;
 mod imagefile;
 mod inspection;

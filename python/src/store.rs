@@ -8,11 +8,15 @@ use std::time::Duration;
 use pyo3::exceptions::{PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use transient_core::{Accelerator, BuildOptions, ImageName, ImageSpec, Locations, Network, Terminal};
+use transient_core::{
+    Accelerator, BuildOptions, ExportOptions, ImageName, ImageSpec, ImportOptions, Locations, Network,
+    PruneOptions, Terminal,
+};
 
 use crate::call::{CancelToken, call};
 use crate::downloads::GivenDownloads;
 use crate::error::{detached, exception};
+use crate::exchange::{self, Age};
 use crate::image::{self, Size};
 use crate::inspection;
 use crate::name::image_name;
@@ -200,6 +204,95 @@ impl Store {
         let names: Vec<ImageName> = names.iter().map(|name| image_name(py, name)).collect::<PyResult<_>>()?;
         let warnings = detached(py, || self.0.remove(&names, force))?;
         warn(py, &warnings)
+    }
+
+    #[pyo3(signature = (source, name, *, replace = false, on_event = None, cancel = None))]
+    fn tag<'py>(
+        &self,
+        py: Python<'py>,
+        source: &str,
+        name: &str,
+        replace: bool,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (source, name) = (image_name(py, source)?, image_name(py, name)?);
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work = move |listener: &mut dyn FnMut(_)| {
+            transient_core::tag(&store, &source, &name, replace, listener, &token)
+        };
+        image::object(py, &call(py, on_event, &cancel, work)?)
+    }
+
+    #[pyo3(signature = (*, all = false, older_than = None, dry_run = false))]
+    fn prune<'py>(
+        &self,
+        py: Python<'py>,
+        all: bool,
+        older_than: Option<Age>,
+        dry_run: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut options = PruneOptions::default();
+        (options.all, options.dry_run) = (all, dry_run);
+        options.older_than = older_than.map(Duration::try_from).transpose()?;
+        let pruned = detached(py, || self.0.prune(&options))?;
+        warn(py, &pruned.warnings)?;
+        exchange::pruned(py, &pruned)
+    }
+
+    #[pyo3(signature = (
+        path, name = None, *, sha256 = None, replace = false, on_event = None, cancel = None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    fn import_image<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathBuf,
+        name: Option<&str>,
+        sha256: Option<&str>,
+        replace: bool,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = match name {
+            Some(name) => image_name(py, name)?,
+            None => ImageName::of_file(&path).map_err(|error| exception(py, &error))?,
+        };
+        let mut options = ImportOptions::new(path, name);
+        options.checksum = sha256.map(|digest| exchange::checksum(py, digest)).transpose()?;
+        options.replace = replace;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work =
+            move |listener: &mut dyn FnMut(_)| transient_core::import(&store, &options, listener, &token);
+        image::object(py, &call(py, on_event, &cancel, work)?)
+    }
+
+    #[pyo3(signature = (
+        name, path, *, format = None, compress = false, replace = false, on_event = None, cancel = None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    fn export_image(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        path: PathBuf,
+        format: Option<&str>,
+        compress: bool,
+        replace: bool,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<()> {
+        let mut options = ExportOptions::new(image_name(py, name)?, path);
+        options.format = format.map(exchange::export_format).transpose()?;
+        options.compress = compress;
+        options.replace = replace;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work =
+            move |listener: &mut dyn FnMut(_)| transient_core::export(&store, &options, listener, &token);
+        call(py, on_event, &cancel, work)
     }
 
     fn __repr__(&self) -> String {

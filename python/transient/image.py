@@ -32,3 +32,15 @@ class Image:
     def __repr__(self) -> str:
         """Tell which image it is."""
         return f"<Image {self.name!r} at {str(self.path)!r}, {format_bytes(self.virtual_size)}>"
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `Store.prune` removed, or would remove."""
+
+    images: list[Image]
+    """The images, sorted by name."""
+    leftovers: list[Path]
+    """Files and folders of work that was abandoned."""
+    freed: int
+    """How many bytes are free now that were not. An image that has another name still frees none."""

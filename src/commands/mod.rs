@@ -5,11 +5,15 @@ mod appliance_show;
 mod completions;
 mod image_build;
 mod image_check;
+mod image_export;
 mod image_history;
+mod image_import;
 mod image_inspect;
 mod image_ls;
+mod image_prune;
 mod image_pull;
 mod image_rm;
+mod image_tag;
 mod man;
 
 use std::path::PathBuf;
@@ -27,11 +31,15 @@ pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
     let result = match cli.command {
         Command::Image(ImageCommand::Build(args)) => image_build::run(*args, appliances),
         Command::Image(ImageCommand::Pull(args)) => image_pull::run(args),
+        Command::Image(ImageCommand::Import(args)) => image_import::run(args),
+        Command::Image(ImageCommand::Export(args)) => image_export::run(args),
         Command::Image(ImageCommand::Ls(args)) => image_ls::run(args),
         Command::Image(ImageCommand::Inspect(args)) => image_inspect::run(args),
         Command::Image(ImageCommand::History(args)) => image_history::run(args),
         Command::Image(ImageCommand::Check(args)) => image_check::run(args),
+        Command::Image(ImageCommand::Tag(args)) => image_tag::run(args),
         Command::Image(ImageCommand::Rm(args)) => image_rm::run(args),
+        Command::Image(ImageCommand::Prune(args)) => image_prune::run(args),
         Command::Appliance(ApplianceCommand::Build(args)) => appliance_build::run(args),
         Command::Appliance(ApplianceCommand::Show(args)) => appliance_show::run(&args, appliances),
         Command::Completions(args) => completions::run(&args),
@@ -49,11 +57,15 @@ fn wants_json(command: &Command) -> bool {
     match command {
         Command::Image(ImageCommand::Build(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Pull(args)) => args.progress == Progress::Json,
+        Command::Image(ImageCommand::Import(args)) => args.progress == Progress::Json,
+        Command::Image(ImageCommand::Export(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Ls(args)) => args.format == Format::Json,
         Command::Image(ImageCommand::Inspect(args)) => args.format == Format::Json,
         Command::Image(ImageCommand::History(args)) => args.format == Format::Json,
         Command::Image(ImageCommand::Check(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Tag(args)) => args.format == Format::Json,
         Command::Image(ImageCommand::Rm(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Prune(args)) => args.format == Format::Json,
         Command::Appliance(ApplianceCommand::Show(args)) => args.format == Format::Json,
         Command::Appliance(ApplianceCommand::Build(_)) | Command::Completions(_) | Command::Man(_) => false,
     }

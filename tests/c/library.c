@@ -232,6 +232,63 @@ static void pulls(const transient_store *store, const char *folder) {
     transient_name_list_free(warnings);
 }
 
+// Tags, exports, imports and prunes: what goes out comes back.
+static void on_exported(void *user_data, const transient_event *event) {
+    if (event->kind == TRANSIENT_EVENT_KIND_EXPORT_FINISHED) {
+        CHECK(strstr(event->data.export_finished.path, "one.vmdk") != NULL);
+        CHECK(event->data.export_finished.real_size > 0 && event->data.export_finished.elapsed > 0);
+        *(int *)user_data += 1;
+    }
+}
+
+static void exchanges(const transient_store *store, const char *folder) {
+    transient_image *image = NULL;
+    CHECK_OK(transient_tag(store, "one", "other/one", false, NULL, NULL, NULL, NULL, &image, error));
+    CHECK_TEXT(transient_image_name(image), "other/one");
+    transient_image_free(image);
+    transient_error *error = NULL;
+    CHECK(transient_tag(store, "one", "other/one", false, NULL, NULL, NULL, NULL, NULL, &error) ==
+          TRANSIENT_STATUS_IMAGE_EXISTS);
+    CHECK_TEXT(transient_error_message(error), "An image with the name 'other/one' already exists");
+    transient_error_free(error);
+    CHECK_OK(transient_tag(store, "one", "other/one", true, NULL, NULL, NULL, NULL, NULL, error));
+    CHECK(transient_tag(store, "one", "two", true, NULL, NULL, NULL, NULL, NULL, NULL) ==
+          TRANSIENT_STATUS_IMAGE_IN_USE);
+
+    char path[4096];
+    snprintf(path, sizeof path, "%s/one.vmdk", folder);
+    int exported = 0;
+    CHECK_OK(transient_export(store, "one", path, TRANSIENT_EXPORT_FORMAT_AUTO, false, false, on_exported, &exported,
+                              NULL, NULL, error));
+    CHECK(exported == 1);
+    CHECK(transient_export(store, "one", path, TRANSIENT_EXPORT_FORMAT_VDI, false, false, NULL, NULL, NULL, NULL,
+                           NULL) == TRANSIENT_STATUS_FILE_EXISTS);
+    CHECK(transient_export(store, "one", path, TRANSIENT_EXPORT_FORMAT_VDI, true, true, NULL, NULL, NULL, NULL,
+                           NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK(transient_import(store, path, NULL, DIGEST, true, NULL, NULL, NULL, NULL, NULL, NULL) ==
+          TRANSIENT_STATUS_INVALID_IMAGE); // another file than was meant
+    CHECK(transient_import(store, path, "one", NULL, false, NULL, NULL, NULL, NULL, NULL, NULL) ==
+          TRANSIENT_STATUS_IMAGE_EXISTS);
+    CHECK_OK(transient_import(store, path, "back", NULL, false, NULL, NULL, NULL, NULL, &image, error));
+    CHECK(transient_image_virtual_size(image) == 1 << 20);
+    transient_image_free(image);
+    remove(path);
+
+    transient_pruned *pruned = NULL;
+    CHECK_OK(transient_store_prune(store, true, 0, true, &pruned, error));
+    CHECK(transient_image_list_len(transient_pruned_images(pruned)) == 3); // back, one and other/one
+    CHECK(transient_name_list_len(transient_pruned_leftovers(pruned)) == 0);
+    CHECK(transient_name_list_len(transient_pruned_warnings(pruned)) == 1); // odd
+    CHECK(transient_pruned_freed(pruned) > 0);
+    transient_pruned_free(pruned);
+    CHECK_OK(transient_store_prune(store, true, 3600, false, &pruned, error));
+    CHECK(transient_image_list_len(transient_pruned_images(pruned)) == 0 && transient_pruned_freed(pruned) == 0);
+    transient_pruned_free(pruned);
+    CHECK(transient_store_prune(store, true, -1, true, &pruned, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    const char *names[] = {"back", "other/one"};
+    CHECK_OK(transient_store_remove(store, names, 2, false, NULL, error));
+}
+
 static void downloads(transient_locations *locations) {
     CHECK_OK(transient_locations_set_http_proxy(locations, "http://127.0.0.1:1", error));
     CHECK_OK(transient_locations_set_https_proxy(locations, NULL, error));
@@ -285,6 +342,7 @@ static void store(const char *folder) {
     inspections(store);
     checks(store, folder);
     pulls(store, folder);
+    exchanges(store, folder);
 
     transient_name_list *names = NULL;
     CHECK_OK(transient_store_vms_using(store, "two", &names, error));

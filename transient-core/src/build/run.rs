@@ -223,8 +223,7 @@ impl Work<'_> {
     }
 
     async fn boot_on_image(&self, spec: &ImageSpec, log: &mut Log) -> Result<Builder, Error> {
-        let image = source::bring_in(self.store, spec, self.reporter, self.cancel)?;
-        let base = self.pinned(&image.path);
+        let base = self.base(spec)?;
         log.start_from(self.store, &spec.name, &base);
         qemu_img::create_overlay(&self.disk, &base, self.cancel)?;
         let builder = self.boot().await?;
@@ -232,15 +231,21 @@ impl Work<'_> {
         Ok(builder)
     }
 
-    /// Keeps the base image's bytes for as long as the build needs them, even if it is removed or replaced meanwhile.
-    fn pinned(&self, image: &Path) -> PathBuf {
+    /// Brings in the base image, and keeps its bytes for as long as the build needs them, even if it is removed or
+    /// replaced meanwhile.
+    fn base(&self, spec: &ImageSpec) -> Result<PathBuf, Error> {
         let link = self.folder.join(BASE);
-        match std::fs::hard_link(image, &link) {
-            Ok(()) => link,
-            Err(error) => {
-                // For example another user's image. It works without, as long as nobody removes it.
-                tracing::debug!("{} is used in place: {error}", image.display());
-                image.to_owned()
+        loop {
+            let image = source::bring_in(self.store, spec, self.reporter, self.cancel)?.path;
+            match std::fs::hard_link(&image, &link) {
+                Ok(()) => return Ok(link),
+                // It was removed since, and is missing again.
+                Err(_) if !image.exists() => {}
+                Err(error) => {
+                    // For example another user's image. It works without, as long as nobody removes it.
+                    tracing::debug!("{} is used in place: {error}", image.display());
+                    return Ok(image);
+                }
             }
         }
     }

@@ -18,6 +18,8 @@ const QEMU_IMG: Program = Program {
 
 /// A report is far shorter.
 const LONGEST_REPORT: usize = 1 << 16;
+/// How many requests are under way at a time: the most that `qemu-img` takes.
+const REQUESTS: &str = "16";
 
 /// Makes an empty qcow2 image for a disk of `size` bytes.
 pub(crate) fn create_empty(path: &Path, size: u64, cancel: &CancelToken) -> Result<(), Error> {
@@ -57,10 +59,38 @@ pub(crate) fn convert_open(
     progress: &mut dyn FnMut(f64),
     cancel: &CancelToken,
 ) -> Result<(), Error> {
+    let target = Target { driver: "qcow2", options: None, compressed: false };
+    convert_to(source, format, target, destination, progress, cancel)
+}
+
+/// What [`convert_to`] writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    /// The format, as QEMU calls it.
+    pub(crate) driver: &'static str,
+    /// Options of that format.
+    pub(crate) options: Option<&'static str>,
+    /// Whether the format's own compression is used.
+    pub(crate) compressed: bool,
+}
+
+/// As [`convert_open`], into any format.
+pub(crate) fn convert_to(
+    source: &File,
+    format: Format,
+    target: Target,
+    destination: &Path,
+    progress: &mut dyn FnMut(f64),
+    cancel: &CancelToken,
+) -> Result<(), Error> {
     let input = source.try_clone().map_err(|error| Error::io("cannot pass a file on", error))?;
     let (image, destination) = (image_on_stdin(format), absolute(destination)?);
-    let arguments = ["convert", "-p", "-O", "qcow2", "--", &image].map(OsStr::new);
-    let arguments = arguments.into_iter().chain([destination.as_os_str()]);
+    let mut arguments = vec!["convert", "-p", "-m", REQUESTS, "-O", target.driver];
+    // Compressed clusters are packed as they come, and read best in order.
+    arguments.push(if target.compressed { "-c" } else { "-W" });
+    arguments.extend(target.options.iter().flat_map(|options| ["-o", options]));
+    arguments.extend(["--", &image]);
+    let arguments = arguments.into_iter().map(OsStr::new).chain([destination.as_os_str()]);
     metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))
 }
 

@@ -87,7 +87,7 @@ impl Read for Contained {
     }
 }
 
-fn unreadable(path: &Path, error: io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
     let hint = match error.kind() {
         io::ErrorKind::NotFound if path.is_relative() => Some("a path is relative to the current directory"),
         io::ErrorKind::PermissionDenied => Some("check its owner and permissions"),

@@ -8,7 +8,9 @@ mod candidate;
 mod decompress;
 mod file;
 mod http;
+mod import;
 mod intake;
+mod pipe;
 mod pull;
 mod receive;
 mod sparse;
@@ -18,10 +20,11 @@ mod vagrant;
 mod tests;
 
 pub(crate) use decompress::decompress;
+pub use import::{ImportOptions, import};
 pub use pull::pull;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adopt::{Adopted, adopt};
@@ -65,11 +68,22 @@ pub(crate) fn bring_in(
     let folder = reservation.folder();
     let place = Place { store, folder, checksum: spec.checksum.as_ref(), reporter, cancel };
     let plain = source.fetch(&place)?;
-    let (compression, checksum) = (plain.compression, plain.checksum.clone());
-    let Adopted { path, format } = adopt(plain, &place)?;
-    let spec = without_secrets(spec);
-    reservation.tell(Making::pulled(&spec, format, compression, checksum.as_ref(), started));
+    let (path, making) = convert(plain, spec, started, &place)?;
+    reservation.tell(making);
     reservation.commit(&path)
+}
+
+/// Makes a disk image one that can be committed, and tells how it was made.
+fn convert(
+    plain: Plain,
+    spec: &ImageSpec,
+    started: Instant,
+    place: &Place<'_>,
+) -> Result<(PathBuf, Making), Error> {
+    let (compression, checksum) = (plain.compression, plain.checksum.clone());
+    let Adopted { path, format } = adopt(plain, place)?;
+    let making = Making::pulled(&without_secrets(spec), format, compression, checksum.as_ref(), started);
+    Ok((path, making))
 }
 
 /// Checks, without fetching anything, that an image is in the backend or could be brought in.

@@ -74,17 +74,42 @@ impl Lock {
     /// Takes the lock of a file that exists and is one of ours, if its holder is dead. An empty one passes for
     /// ours only with `even_empty`: in the backend, release 0.25 may have made it and be about to lock it.
     pub(super) fn inherit(path: &Path, even_empty: bool) -> Option<Self> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-        if !lock_now(&file).ok()? {
-            return None;
-        }
-        if is_at(&file, path) && is_own(&file) && (even_empty || !is_empty(&file)) {
-            return Some(Self { file, path: path.to_owned() });
-        }
-        unlock(&file);
-        None
+        let file = seize(path, even_empty)?;
+        Some(Self { file, path: path.to_owned() })
     }
+
+    /// Whether [`Self::inherit`] would take the lock now; nothing changes.
+    pub(super) fn is_abandoned(path: &Path, even_empty: bool) -> bool {
+        seize(path, even_empty).inspect(unlock).is_some()
+    }
+
+    /// Whether somebody has the lock now.
+    pub(super) fn is_held(path: &Path) -> bool {
+        let Some(file) = open_existing(path) else { return false };
+        let free = lock_now(&file).unwrap_or(false);
+        if free {
+            unlock(&file);
+        }
+        !free
+    }
+}
+
+fn open_existing(path: &Path) -> Option<File> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
+}
+
+/// Locks the file of a lock of ours whose holder is dead.
+fn seize(path: &Path, even_empty: bool) -> Option<File> {
+    let file = open_existing(path)?;
+    if !lock_now(&file).ok()? {
+        return None;
+    }
+    if is_at(&file, path) && is_own(&file) && (even_empty || !is_empty(&file)) {
+        return Some(file);
+    }
+    unlock(&file);
+    None
 }
 
 impl Drop for Lock {

@@ -5,14 +5,16 @@ mod inspect;
 mod listing;
 mod lock;
 mod provenance;
+mod prune;
 mod reservation;
 mod scratch;
+mod tag;
 mod vms;
 
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +23,10 @@ pub use inspect::Inspection;
 pub use listing::Listing;
 pub use provenance::{HistoryStep, MadeBy, Parent, Provenance};
 pub(crate) use provenance::{Making, without_secrets_of_urls};
+pub use prune::{PruneOptions, Pruned};
 pub(crate) use reservation::Reservation;
+pub(crate) use scratch::Scratch;
+pub use tag::tag;
 
 use crate::event::Reporter;
 use crate::image::Image;
@@ -95,7 +100,7 @@ impl Store {
     ///
     /// [`crate::ErrorKind::Io`] when the VM store cannot be read.
     pub fn vms_using(&self, name: &ImageName) -> Result<Vec<String>, Error> {
-        vms::using(&self.locations.vmstore, &self.path_of(name), name)
+        vms::using(&self.locations.vmstore, &self.path_of(name), name, vms::Which::Made)
     }
 
     /// Removes images, all or none. Returns a warning for each that was removed by `force` though VMs use it.
@@ -135,6 +140,57 @@ impl Store {
             }
         }
         Ok(warnings)
+    }
+
+    /// Removes what nobody needs. Never waits: what somebody is at work on is needed.
+    ///
+    /// Removed is abandoned work, of processes that were killed; with [`PruneOptions::all`], also images that no VM
+    /// has a disk on.
+    ///
+    /// ```no_run
+    /// use transient_core::{Locations, PruneOptions, Store};
+    ///
+    /// let mut options = PruneOptions::default();
+    /// options.all = true;
+    /// options.dry_run = true;
+    /// let pruned = Store::new(Locations::from_env()?).prune(&options)?;
+    /// println!("{} bytes could be freed", pruned.freed);
+    /// # Ok::<(), transient_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Io`] when the backend or the VM store cannot be read, or an image cannot be removed.
+    pub fn prune(&self, options: &PruneOptions) -> Result<Pruned, Error> {
+        prune::prune(self, options)
+    }
+
+    /// Opens an image, for as long as its bytes are needed: it may be removed or replaced meanwhile.
+    pub(crate) fn open(&self, name: &ImageName) -> Result<(File, Image), Error> {
+        let path = self.path_of(name);
+        let file = if listing::is_hidden(name.encoded()) { None } else { listing::open(&path)? };
+        let file = file.ok_or_else(|| no_image(name))?;
+        let image = listing::read_open(&file, &path, name.as_str())?;
+        Ok((file, image))
+    }
+
+    /// Takes the name for a new image as [`Self::reserve`] does, but unless `replace`, refuses one that is taken.
+    pub(crate) fn reserve_new(
+        &self,
+        name: &ImageName,
+        replace: bool,
+        reporter: &Reporter,
+        cancel: &CancelToken,
+    ) -> Result<Reservation, Error> {
+        let check = || match !replace && self.has_file(name)? {
+            true => Err(exists(name)),
+            false => Ok(()),
+        };
+        check()?;
+        let reservation = self.reserve(name, None, reporter, cancel)?;
+        // What was waited for may have been the making of an image.
+        check()?;
+        Ok(reservation)
     }
 
     /// Takes the name for a new image and makes a folder for work on it, in the backend or, for a local
@@ -185,6 +241,11 @@ impl Store {
 
 fn no_image(name: &ImageName) -> Error {
     Error::new(ErrorKind::ImageNotFound, format!("No image in backend with name '{}'", name.as_str()))
+}
+
+fn exists(name: &ImageName) -> Error {
+    let message = format!("An image with the name '{}' already exists", name.as_str());
+    Error::new(ErrorKind::ImageExists, message).hint("choose another name, or have it replaced by force")
 }
 
 fn in_use(name: &ImageName, vms: Vec<String>) -> Error {

@@ -13,7 +13,7 @@ use crate::image::Image;
 use crate::{CancelToken, Error, ErrorKind, ImageName};
 
 /// Where work in progress is, in the backend.
-const WORKING: &str = ".working";
+pub(super) const WORKING: &str = ".working";
 /// How scratch folders there begin. A raw `-` is in no encoded name, so none is taken for another's lock.
 pub(super) const SCRATCH: &str = ".build-";
 /// Nobody may write: not even QEMU's `commit` key, by which a VM's disk would end in its backing file.
@@ -161,19 +161,29 @@ impl Reservation {
     ///
     /// [`ErrorKind::InvalidImage`] when the file is no standalone qcow2 image; [`ErrorKind::ImageInUse`] when
     /// a VM got a disk on the image that would be replaced.
-    pub(crate) fn commit(mut self, file: &Path) -> Result<Image, Error> {
-        let making = self.making.take();
-        let place = &self.place;
+    pub(crate) fn commit(self, file: &Path) -> Result<Image, Error> {
         let failed = |error| failure("cannot finish", file, error);
         let open = File::open(file).map_err(failed)?;
         open.set_permissions(Permissions::from_mode(READ_ONLY)).map_err(failed)?;
         open.sync_all().map_err(failed)?;
+        self.publish(file, &open)
+    }
+
+    /// As [`Self::commit`], for what is another name of an image: nothing of the file itself changes.
+    pub(crate) fn commit_link(self, link: &Path) -> Result<Image, Error> {
+        let open = File::open(link).map_err(|error| failure("cannot finish", link, error))?;
+        self.publish(link, &open)
+    }
+
+    fn publish(mut self, file: &Path, open: &File) -> Result<Image, Error> {
+        let making = self.making.take();
+        let place = &self.place;
         // Not before: what the file occupies is only known when it is on disk.
-        let image = listing::read_open(&open, file, self.name.as_str())?;
+        let image = listing::read_open(open, file, self.name.as_str())?;
         if !place.local {
             self.store.check_replaceable(&self.name)?;
         }
-        let record = making.filter(|_| !place.local).and_then(|making| self.write_record(making, &open));
+        let record = making.filter(|_| !place.local).and_then(|making| self.write_record(making, open));
         fs::rename(file, &place.destination)
             .map_err(|error| failure("cannot put the image at", &place.destination, error))?;
         // In this order: a record is about one file, so that an image has none until its own is there.

@@ -1,3 +1,6 @@
+mod names;
+mod pruning;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 use std::thread;

@@ -19,7 +19,6 @@ impl Store {
     }
 
     /// Takes over what is known of the making of an image for another one with the same bytes, which is there.
-    #[allow(dead_code, reason = "for `image tag`")]
     pub(crate) fn copy_provenance(&self, from: &ImageName, to: &ImageName) -> Result<(), Error> {
         let Some(known) = self.known(from, self.identity(from)?) else {
             return self.provenance().remove(to);
@@ -30,7 +29,6 @@ impl Store {
     }
 
     /// Returns the files of records that are about no image that is there. They may be removed.
-    #[allow(dead_code, reason = "for `image prune`")]
     pub(crate) fn stray_provenance(&self) -> Vec<PathBuf> {
         let is_stray = |path: &PathBuf| {
             let image = path.file_name().map(|name| fs::metadata(self.locations.backend.join(name)));
