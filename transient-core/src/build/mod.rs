@@ -1,6 +1,7 @@
 //! Carrying out an Imagefile.
 
 mod archive;
+mod base;
 mod context;
 mod copy;
 mod plan;

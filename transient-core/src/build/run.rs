@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio_util::task::TaskTracker;
 use transient_guest::protocol::Request;
 
+use super::base::{self, Begun};
 use super::context::Context;
 use super::plan::{Plan, Step};
 use super::{BuildOptions, transfer};
@@ -17,12 +18,10 @@ use crate::image::Image;
 use crate::imagefile::{Base, Imagefile, Instruction};
 use crate::process::qemu_img;
 use crate::store::Reservation;
-use crate::{CancelToken, Error, ErrorKind, ImageSpec, Store, source};
+use crate::{CancelToken, Error, ErrorKind, Store, source};
 
 /// The name of an Imagefile in its build directory.
 const IMAGEFILE: &str = "Imagefile";
-/// The base image's name among a build's files.
-const BASE: &str = "base.qcow2";
 /// How much of a failed command's output its error shows.
 const OUTPUT_LINES: usize = 20;
 const OUTPUT_BYTES: usize = 8 * 1024;
@@ -41,7 +40,19 @@ pub(super) fn run(
     check(&plan, &context, options).map_err(|(step, error)| placed(error, step, &imagefile))?;
     let appliance = appliance::find(store.locations())?;
     let local = options.local.then_some(options.directory.as_path());
-    let reservation = store.reserve(&options.name, local, reporter, cancel)?;
+    store.check_new(&options.name, local)?;
+    let Some(first) = plan.steps.first() else {
+        return Err(Error::new(ErrorKind::Internal, "there is no step"));
+    };
+    let started = Instant::now();
+    reporter.send_blocking(starting(first, &plan));
+    let Begun { reservation, base } = base::begin(
+        &plan.base,
+        |spec| {
+            source::bring_in(store, spec, reporter, cancel).map_err(|error| placed(error, first, &imagefile))
+        },
+        || store.reserve(&options.name, local, reporter, cancel),
+    )?;
     context.hide(reservation.traces());
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -56,8 +67,9 @@ pub(super) fn run(
         imagefile: &imagefile,
         context: &context,
         appliance: &appliance,
+        started,
+        base: base.as_deref(),
         disk: reservation.folder().join("disk.qcow2"),
-        folder: reservation.folder(),
         reporter,
         cancel,
         processes: &processes,
@@ -73,7 +85,12 @@ pub(super) fn run(
         processes.wait().await;
         result
     })?;
-    write_image(&work.disk, &reservation, reporter, cancel)?.commit_into(reservation)
+    write_image(&work.disk, base.as_deref(), &reservation, reporter, cancel)?.commit_into(reservation)
+}
+
+fn starting(step: &Step, plan: &Plan) -> Event {
+    let (instruction, line) = (step.shown(), step.line);
+    Event::StepStarted { step: step.number, steps: plan.steps.len(), instruction, line }
 }
 
 /// Finds the mistakes that can be known before anything boots.
@@ -110,13 +127,14 @@ impl Unpublished {
 /// Flattens the disk and all that is below it into one compact file.
 fn write_image(
     disk: &Path,
+    base: Option<&Path>,
     reservation: &Reservation,
     reporter: &Reporter,
     cancel: &CancelToken,
 ) -> Result<Unpublished, Error> {
     let image = reservation.folder().join("image.qcow2");
     let task = "Writing the image";
-    let total = occupied(disk) + occupied(&reservation.folder().join(BASE));
+    let total = occupied(disk) + base.map_or(0, occupied);
     let done = |part: f64| (part * total as f64) as u64;
     qemu_img::flatten(disk, &image, &mut |part| reporter.progress(task, done(part), Some(total)), cancel)?;
     reporter.send_blocking(Event::Progress {
@@ -142,10 +160,12 @@ struct Work<'a> {
     imagefile: &'a Imagefile,
     context: &'a Context,
     appliance: &'a appliance::Appliance,
+    /// When the first step began.
+    started: Instant,
+    /// What the disk stands on, unless it is new.
+    base: Option<&'a Path>,
     /// The disk that the builder VM works on.
     disk: PathBuf,
-    /// Where files of the build are kept.
-    folder: &'a Path,
     reporter: &'a Reporter,
     cancel: &'a CancelToken,
     processes: &'a TaskTracker,
@@ -156,12 +176,11 @@ impl Work<'_> {
     async fn steps(&self) -> Result<(), Error> {
         let mut builder = None;
         for step in &self.plan.steps {
-            let started = Instant::now();
-            let (number, steps) = (step.number, self.plan.steps.len());
-            let instruction = step.shown();
-            self.reporter
-                .send(Event::StepStarted { step: number, steps, instruction, line: step.line })
-                .await;
+            let number = step.number;
+            let started = if number == 1 { self.started } else { Instant::now() };
+            if number > 1 {
+                self.reporter.send(starting(step, self.plan)).await;
+            }
             self.step(step, &mut builder).await.map_err(|error| placed(error, step, self.imagefile))?;
             self.reporter.send(Event::StepFinished { step: number, elapsed: started.elapsed() }).await;
         }
@@ -174,8 +193,8 @@ impl Work<'_> {
     async fn step(&self, step: &Step, running: &mut Option<Builder>) -> Result<(), Error> {
         match &step.instruction {
             Instruction::From(Base::Scratch) => return Ok(()),
-            Instruction::From(Base::Image(spec)) => {
-                *running = Some(self.boot_on_image(spec).await?);
+            Instruction::From(Base::Image(_)) => {
+                *running = Some(self.boot_on_image().await?);
                 return Ok(());
             }
             Instruction::Disk(_) => {
@@ -211,26 +230,14 @@ impl Work<'_> {
         boot.start().await
     }
 
-    async fn boot_on_image(&self, spec: &ImageSpec) -> Result<Builder, Error> {
-        let image = source::bring_in(self.store, spec, self.reporter, self.cancel)?;
-        let base = self.pinned(&image.path);
-        qemu_img::create_overlay(&self.disk, &base, self.cancel)?;
+    async fn boot_on_image(&self) -> Result<Builder, Error> {
+        let Some(base) = self.base else {
+            return Err(Error::new(ErrorKind::Internal, "the base image was not brought in"));
+        };
+        qemu_img::create_overlay(&self.disk, base, self.cancel)?;
         let builder = self.boot().await?;
         builder.request(&Request::MountImage).await?;
         Ok(builder)
-    }
-
-    /// Keeps the base image's bytes for as long as the build needs them, even if it is removed or replaced meanwhile.
-    fn pinned(&self, image: &Path) -> PathBuf {
-        let link = self.folder.join(BASE);
-        match std::fs::hard_link(image, &link) {
-            Ok(()) => link,
-            Err(error) => {
-                // For example another user's image. It works without, as long as nobody removes it.
-                tracing::debug!("{} is used in place: {error}", image.display());
-                image.to_owned()
-            }
-        }
     }
 
     async fn boot_on_new_disk(&self) -> Result<Builder, Error> {
