@@ -6,21 +6,25 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Program;
-use crate::image::header::Format;
-use crate::{CancelToken, Error};
+use crate::image::header::{Format, Header};
+use crate::{CancelToken, Error, ErrorKind};
 
 const QEMU_IMG: Program = Program {
     name: "qemu-img",
     package: "install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora)",
+    // Disks of networks may take their time.
+    patience: Duration::from_secs(120),
 };
 
 /// Makes an empty qcow2 image for a disk of `size` bytes.
 pub(crate) fn create_empty(path: &Path, size: u64, cancel: &CancelToken) -> Result<(), Error> {
     let (path, size) = (absolute(path)?, size.to_string());
     let arguments = ["create", "-q", "-f", "qcow2", "--"].map(OsStr::new);
-    run(arguments.into_iter().chain([path.as_os_str(), OsStr::new(&size)]), &mut |_| {}, cancel)
+    run(arguments.into_iter().chain([path.as_os_str(), OsStr::new(&size)]), &mut |_| {}, cancel)?;
+    check_made(&path)
 }
 
 /// Makes a qcow2 overlay on the qcow2 image `backing`, of the same size. The overlay names it by its
@@ -29,7 +33,8 @@ pub(crate) fn create_overlay(path: &Path, backing: &Path, cancel: &CancelToken) 
     let (path, backing) = (absolute(path)?, absolute(backing)?);
     let arguments = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"].map(OsStr::new);
     let arguments = arguments.into_iter().chain([backing.as_os_str(), OsStr::new("--"), path.as_os_str()]);
-    run(arguments, &mut |_| {}, cancel)
+    run(arguments, &mut |_| {}, cancel)?;
+    check_made(&path)
 }
 
 /// Writes what a qcow2 image and all it stands on hold into one standalone qcow2 image.
@@ -60,7 +65,8 @@ pub(crate) fn convert_open(
     let (image, destination) = (format!("json:{image}"), absolute(destination)?);
     let arguments = ["convert", "-p", "-O", "qcow2", "--", &image].map(OsStr::new);
     let arguments = arguments.into_iter().chain([destination.as_os_str()]);
-    metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))
+    metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))?;
+    check_made(&destination)
 }
 
 /// As [`flatten`], from any format, named as `qemu-img` does.
@@ -74,7 +80,20 @@ pub(crate) fn convert(
     let (source, destination) = (absolute(source)?, absolute(destination)?);
     let arguments = ["convert", "-p", "-f", format, "-O", "qcow2", "--"].map(OsStr::new);
     let arguments = arguments.into_iter().chain([source.as_os_str(), destination.as_os_str()]);
-    metered(progress, |output| run(arguments, output, cancel))
+    metered(progress, |output| run(arguments, output, cancel))?;
+    check_made(&destination)
+}
+
+/// Checks that there is what a run that succeeded must have made: another program may have the name `qemu-img`.
+fn check_made(path: &Path) -> Result<(), Error> {
+    let reason = match File::open(path).and_then(|file| Header::read(&file)) {
+        Ok(header) if header.format == Format::Qcow2 => return Ok(()),
+        Ok(header) => format!("'{}' is no qcow2 image, but {}", path.display(), header.format.name()),
+        Err(error) => format!("'{}' cannot be read: {error}", path.display()),
+    };
+    Err(Error::new(ErrorKind::ProgramFailed, "Command produced garbage")
+        .caused_by(format!("'qemu-img' succeeded, but {reason}"))
+        .hint("another program may have the name 'qemu-img': see `command -v qemu-img`"))
 }
 
 /// Hands out the progress that a run prints.
@@ -132,8 +151,6 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::ErrorKind;
-    use crate::image::header::Header;
 
     /// Names that a careless call takes for something else.
     const NAMES: [&str; 6] = ["plain", "a,size=1", "-o", "nbd:unix", "json:{}", "with blank'\"\\ä"];
