@@ -5,6 +5,7 @@
 mod disk;
 mod fixture;
 mod harness;
+mod mounts;
 mod processes;
 #[path = "../../transient-core/src/source/http/server.rs"]
 #[expect(dead_code, reason = "it can more than the tests here want")]
@@ -21,10 +22,19 @@ mod build_inspect;
 mod build_interrupts;
 mod build_refusals;
 mod build_scratch;
+mod concurrency;
+mod fault_clock;
+mod fault_permissions;
+mod fault_programs;
+mod fault_space;
+mod fault_streams;
+mod fault_table;
 mod generated;
 mod help;
 mod image_ls;
 mod image_pull;
 mod image_rm;
+mod interop;
 mod real_debian;
+mod stress;
 mod usage;

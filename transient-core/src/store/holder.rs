@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use rustix::fs::{major, minor};
 
 /// More than a process id and a newline is not ours.
 const OWN_LENGTH: usize = 24;
@@ -30,7 +32,7 @@ pub(super) fn is_own(file: &File) -> bool {
 
 /// Says who holds the lock of this file, as the subject of a wait.
 pub(super) fn describe(file: Option<&File>) -> String {
-    match file.and_then(read) {
+    match file.and_then(|file| locked_by(file).or_else(|| read(file))) {
         Some(pid) if pid == std::process::id() => "other work of this process".to_owned(),
         Some(pid) => match program(pid) {
             Some(program) => format!("process {pid} ({program}), which is at work"),
@@ -38,6 +40,19 @@ pub(super) fn describe(file: Option<&File>) -> String {
         },
         None => "another process, which is at work".to_owned(),
     }
+}
+
+/// Returns which process has the lock as the kernel tells it: release 0.25 writes no number. Some filesystems have
+/// other numbers there than files show, and a process of another container has none.
+fn locked_by(file: &File) -> Option<u32> {
+    let metadata = file.metadata().ok()?;
+    let (major, minor) = (major(metadata.dev()), minor(metadata.dev()));
+    let wanted = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| match line.split_whitespace().skip(1).collect::<Vec<_>>()[..] {
+        ["FLOCK", _, _, pid, file, ..] if file == wanted => pid.parse().ok().filter(|pid| *pid > 0),
+        _ => None,
+    })
 }
 
 /// Returns what a process runs. Its arguments are its own affair: there may be secrets in them.
