@@ -68,14 +68,13 @@ fuzz: setup ## Fuzz the parsers, FUZZ_SECONDS each (with nightly Rust and cargo-
 	@for target in $$($(CARGO) +nightly fuzz list); do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
-# How long, and with which numbers; without a seed, others each time.
 STRESS_SECONDS ?= 300
-export STRESS_SECONDS
 
 stress: $(KERNEL)/control ## Have many processes work on one store, and kill some, for STRESS_SECONDS
 	$(CARGO) build --workspace --locked
 	target/debug/transient $(ASSEMBLE) $(APPLIANCE)
-	$(CARGO) test --test cli --locked -- --ignored --nocapture --exact stress::many_processes_some_of_them_killed
+	STRESS_SECONDS=$(STRESS_SECONDS) $(CARGO) test --test cli --locked -- \
+		--ignored --nocapture --exact stress::many_processes_some_of_them_killed
 
 LIB := $(DESTDIR)$(PREFIX)/lib
 SHARE := $(DESTDIR)$(PREFIX)/share
