@@ -1,6 +1,7 @@
 //! Carrying out an Imagefile.
 
 mod archive;
+mod base;
 mod check;
 mod context;
 mod copy;

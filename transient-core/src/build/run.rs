@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio_util::task::TaskTracker;
 use transient_guest::protocol::Request;
 
+use super::base::{self, Begun};
 use super::context::Context;
 use super::log::Log;
 use super::plan::{Plan, Step};
@@ -20,8 +21,6 @@ use crate::process::qemu_img;
 use crate::store::Reservation;
 use crate::{CancelToken, Error, ErrorKind, ImageSpec, Store, source};
 
-/// The base image's name among a build's files.
-const BASE: &str = "base.qcow2";
 /// How much of a failed command's output its error shows.
 const OUTPUT_LINES: usize = 20;
 const OUTPUT_BYTES: usize = 8 * 1024;
@@ -40,7 +39,19 @@ pub(super) fn run(
     check(&plan, &context, options).map_err(|(step, error)| placed(error, step, &imagefile))?;
     let appliance = appliance::find(store.locations())?;
     let local = options.local.then_some(options.directory.as_path());
-    let mut reservation = store.reserve(&options.name, local, reporter, cancel)?;
+    store.check_new(&options.name, local)?;
+    let Some(first) = plan.steps.first() else {
+        return Err(Error::new(ErrorKind::Internal, "there is no step"));
+    };
+    let started = Instant::now();
+    reporter.send_blocking(starting(first, &plan));
+    let Begun { mut reservation, base } = base::begin(
+        &plan.base,
+        |spec| {
+            source::bring_in(store, spec, reporter, cancel).map_err(|error| placed(error, first, &imagefile))
+        },
+        || store.reserve(&options.name, local, reporter, cancel),
+    )?;
     context.hide(reservation.traces());
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -55,8 +66,9 @@ pub(super) fn run(
         imagefile: &imagefile,
         context: &context,
         appliance: &appliance,
+        started,
+        base: base.as_deref(),
         disk: reservation.folder().join("disk.qcow2"),
-        folder: reservation.folder(),
         reporter,
         cancel,
         processes: &processes,
@@ -72,9 +84,14 @@ pub(super) fn run(
         processes.wait().await;
         result
     })?;
-    let image = write_image(&work.disk, &reservation, reporter, cancel)?;
+    let image = write_image(&work.disk, base.as_deref(), &reservation, reporter, cancel)?;
     reservation.tell(log.into_making(&appliance.description.key));
     image.commit_into(reservation)
+}
+
+fn starting(step: &Step, plan: &Plan) -> Event {
+    let (instruction, line) = (step.shown(), step.line);
+    Event::StepStarted { step: step.number, steps: plan.steps.len(), instruction, line }
 }
 
 /// Finds the mistakes that can be known before anything boots.
@@ -115,13 +132,14 @@ impl Unpublished {
 /// Flattens the disk and all that is below it into one compact file.
 fn write_image(
     disk: &Path,
+    base: Option<&Path>,
     reservation: &Reservation,
     reporter: &Reporter,
     cancel: &CancelToken,
 ) -> Result<Unpublished, Error> {
     let image = reservation.folder().join("image.qcow2");
     let task = "Writing the image";
-    let total = occupied(disk) + occupied(&reservation.folder().join(BASE));
+    let total = occupied(disk) + base.map_or(0, occupied);
     let done = |part: f64| (part * total as f64) as u64;
     qemu_img::flatten(disk, &image, &mut |part| reporter.progress(task, done(part), Some(total)), cancel)?;
     reporter.send_blocking(Event::Progress {
@@ -147,10 +165,12 @@ struct Work<'a> {
     imagefile: &'a Imagefile,
     context: &'a Context,
     appliance: &'a appliance::Appliance,
+    /// When the first step began.
+    started: Instant,
+    /// What the disk stands on, unless it is new.
+    base: Option<&'a Path>,
     /// The disk that the builder VM works on.
     disk: PathBuf,
-    /// Where files of the build are kept.
-    folder: &'a Path,
     reporter: &'a Reporter,
     cancel: &'a CancelToken,
     processes: &'a TaskTracker,
@@ -162,12 +182,11 @@ impl Work<'_> {
         let mut builder = None;
         let mut log = Log::new(&self.options.name);
         for step in &self.plan.steps {
-            let started = Instant::now();
-            let (number, steps) = (step.number, self.plan.steps.len());
-            let instruction = step.shown();
-            self.reporter
-                .send(Event::StepStarted { step: number, steps, instruction, line: step.line })
-                .await;
+            let number = step.number;
+            let started = if number == 1 { self.started } else { Instant::now() };
+            if number > 1 {
+                self.reporter.send(starting(step, self.plan)).await;
+            }
             let done = self.step(step, &mut builder, &mut log).await;
             done.map_err(|error| placed(error, step, self.imagefile))?;
             log.step(step, started);
@@ -223,31 +242,14 @@ impl Work<'_> {
     }
 
     async fn boot_on_image(&self, spec: &ImageSpec, log: &mut Log) -> Result<Builder, Error> {
-        let base = self.base(spec)?;
-        log.start_from(self.store, &spec.name, &base);
-        qemu_img::create_overlay(&self.disk, &base, self.cancel)?;
+        let Some(base) = self.base else {
+            return Err(Error::new(ErrorKind::Internal, "the base image was not brought in"));
+        };
+        log.start_from(self.store, &spec.name, base);
+        qemu_img::create_overlay(&self.disk, base, self.cancel)?;
         let builder = self.boot().await?;
         builder.request(&Request::MountImage).await?;
         Ok(builder)
-    }
-
-    /// Brings in the base image, and keeps its bytes for as long as the build needs them, even if it is removed or
-    /// replaced meanwhile.
-    fn base(&self, spec: &ImageSpec) -> Result<PathBuf, Error> {
-        let link = self.folder.join(BASE);
-        loop {
-            let image = source::bring_in(self.store, spec, self.reporter, self.cancel)?.path;
-            match std::fs::hard_link(&image, &link) {
-                Ok(()) => return Ok(link),
-                // It was removed since, and is missing again.
-                Err(_) if !image.exists() => {}
-                Err(error) => {
-                    // For example another user's image. It works without, as long as nobody removes it.
-                    tracing::debug!("{} is used in place: {error}", image.display());
-                    return Ok(image);
-                }
-            }
-        }
     }
 
     async fn boot_on_new_disk(&self) -> Result<Builder, Error> {

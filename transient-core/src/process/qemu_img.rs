@@ -6,14 +6,17 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Program;
-use crate::image::header::Format;
+use crate::image::header::{Format, Header};
 use crate::{CancelToken, Error, ErrorKind};
 
 const QEMU_IMG: Program = Program {
     name: "qemu-img",
     package: "install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora)",
+    // Disks of networks may take their time.
+    patience: Duration::from_secs(120),
 };
 
 /// A report is far shorter.
@@ -25,7 +28,8 @@ const REQUESTS: &str = "16";
 pub(crate) fn create_empty(path: &Path, size: u64, cancel: &CancelToken) -> Result<(), Error> {
     let (path, size) = (absolute(path)?, size.to_string());
     let arguments = ["create", "-q", "-f", "qcow2", "--"].map(OsStr::new);
-    run(arguments.into_iter().chain([path.as_os_str(), OsStr::new(&size)]), &mut |_| {}, cancel)
+    run(arguments.into_iter().chain([path.as_os_str(), OsStr::new(&size)]), &mut |_| {}, cancel)?;
+    check_made(&path, "qcow2")
 }
 
 /// Makes a qcow2 overlay on the qcow2 image `backing`, of the same size. The overlay names it by its
@@ -34,7 +38,8 @@ pub(crate) fn create_overlay(path: &Path, backing: &Path, cancel: &CancelToken) 
     let (path, backing) = (absolute(path)?, absolute(backing)?);
     let arguments = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"].map(OsStr::new);
     let arguments = arguments.into_iter().chain([backing.as_os_str(), OsStr::new("--"), path.as_os_str()]);
-    run(arguments, &mut |_| {}, cancel)
+    run(arguments, &mut |_| {}, cancel)?;
+    check_made(&path, "qcow2")
 }
 
 /// Writes what a qcow2 image and all it stands on hold into one standalone qcow2 image.
@@ -91,7 +96,8 @@ pub(crate) fn convert_to(
     arguments.extend(target.options.iter().flat_map(|options| ["-o", options]));
     arguments.extend(["--", &image]);
     let arguments = arguments.into_iter().map(OsStr::new).chain([destination.as_os_str()]);
-    metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))
+    metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))?;
+    check_made(&destination, target.driver)
 }
 
 /// What is wrong with an image.
@@ -149,7 +155,21 @@ pub(crate) fn convert(
     let (source, destination) = (absolute(source)?, absolute(destination)?);
     let arguments = ["convert", "-p", "-f", format, "-O", "qcow2", "--"].map(OsStr::new);
     let arguments = arguments.into_iter().chain([source.as_os_str(), destination.as_os_str()]);
-    metered(progress, |output| run(arguments, output, cancel))
+    metered(progress, |output| run(arguments, output, cancel))?;
+    check_made(&destination, "qcow2")
+}
+
+/// Checks that there is what a run that succeeded must have made: another program may have the name `qemu-img`.
+fn check_made(path: &Path, driver: &str) -> Result<(), Error> {
+    let reason = match File::open(path).and_then(|file| Header::read(&file)) {
+        // A raw disk may begin in any way.
+        Ok(header) if driver == "raw" || header.format.name() == driver => return Ok(()),
+        Ok(header) => format!("'{}' is no {driver} image, but {}", path.display(), header.format.name()),
+        Err(error) => format!("'{}' cannot be read: {error}", path.display()),
+    };
+    Err(Error::new(ErrorKind::ProgramFailed, "Command produced garbage")
+        .caused_by(format!("'qemu-img' succeeded, but {reason}"))
+        .hint("another program may have the name 'qemu-img': see `command -v qemu-img`"))
 }
 
 /// Hands out the progress that a run prints.
@@ -207,7 +227,6 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::image::header::Header;
 
     /// Names that a careless call takes for something else.
     const NAMES: [&str; 6] = ["plain", "a,size=1", "-o", "nbd:unix", "json:{}", "with blank'\"\\ä"];

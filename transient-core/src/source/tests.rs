@@ -185,11 +185,14 @@ fn a_cut_short_file_is_refused() {
         let packed = fixture.at("packed");
         compress(program, &[&fs::read(fixture.raw()).expect("readable")], &packed);
         let bytes = fs::read(&packed).expect("readable");
-        fs::write(&packed, &bytes[..bytes.len() - 9]).expect("written");
-        let error = fixture.bring_in(&packed, &CancelToken::new()).expect_err(program);
-        assert_eq!(error.kind(), ErrorKind::InvalidImage, "{program}: {error:?}");
-        assert!(error.to_string().contains("packed' cannot be decompressed"));
-        fixture.assert_nothing_left();
+        let tenths = (1..10).map(|tenth| tenth * bytes.len() / 10);
+        for length in tenths.chain([bytes.len() - 9, bytes.len() - 1]) {
+            fs::write(&packed, &bytes[..length]).expect("written");
+            let error = fixture.bring_in(&packed, &CancelToken::new()).expect_err(program);
+            assert_eq!(error.kind(), ErrorKind::InvalidImage, "{program}: {error:?}");
+            assert!(error.to_string().contains("packed' cannot be decompressed"));
+            fixture.assert_nothing_left();
+        }
     }
 }
 

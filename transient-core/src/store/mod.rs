@@ -1,6 +1,7 @@
 //! The disk backend and the VM store.
 
 mod check;
+mod holder;
 mod inspect;
 mod listing;
 mod lock;
@@ -131,7 +132,11 @@ impl Store {
             paths.push(path);
         }
         for path in paths {
-            fs::remove_file(&path).map_err(|error| failure("cannot remove", &path, error))?;
+            match fs::remove_file(&path) {
+                // Another was quicker: it is gone, as was wished.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|error| failure("cannot remove", &path, error))?,
+            }
         }
         // In this order: a record without an image does no harm.
         for name in names {
@@ -205,6 +210,11 @@ impl Store {
         cancel: &CancelToken,
     ) -> Result<Reservation, Error> {
         Reservation::take(self, name, local, reporter, cancel)
+    }
+
+    /// Refuses what [`Self::reserve`] would refuse, and makes nothing. For a mistake to show before work begins.
+    pub(crate) fn check_new(&self, name: &ImageName, local: Option<&Path>) -> Result<(), Error> {
+        Reservation::check(self, name, local)
     }
 
     /// Refuses an image that exists and has a VM's disk on it: bytes under a disk must not change.

@@ -51,6 +51,13 @@ struct Place {
 }
 
 impl Place {
+    fn of(store: &Store, name: &ImageName, local: Option<&Path>) -> Result<Self, Error> {
+        match local {
+            Some(folder) => Self::in_build_directory(folder, name),
+            None => Self::in_backend(store, name),
+        }
+    }
+
     fn in_backend(store: &Store, name: &ImageName) -> Result<Self, Error> {
         if listing::is_hidden(name.encoded()) {
             let message = format!("'{}' cannot name an image of the backend", name.as_str());
@@ -101,6 +108,13 @@ impl Place {
 }
 
 impl Reservation {
+    pub(super) fn check(store: &Store, name: &ImageName, local: Option<&Path>) -> Result<(), Error> {
+        match Place::of(store, name, local)?.local {
+            true => Ok(()),
+            false => store.check_replaceable(name),
+        }
+    }
+
     pub(super) fn take(
         store: &Store,
         name: &ImageName,
@@ -108,10 +122,7 @@ impl Reservation {
         reporter: &Reporter,
         cancel: &CancelToken,
     ) -> Result<Self, Error> {
-        let place = match local {
-            Some(folder) => Place::in_build_directory(folder, name)?,
-            None => Place::in_backend(store, name)?,
-        };
+        let place = Place::of(store, name, local)?;
         if place.local {
             return Self::take_place(store, name, place, reporter, cancel);
         }
