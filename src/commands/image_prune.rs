@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use transient_core::image::format_bytes;
-use transient_core::{PruneOptions, Pruned, Store};
+use transient_core::{ErrorKind, PruneOptions, Pruned, Store};
 
 use crate::cli::{Format, ImagePrune};
 use crate::failure::Failure;
@@ -30,8 +30,11 @@ pub(super) fn run(args: ImagePrune) -> Result<(), Failure> {
 fn confirm(store: &Store, options: &PruneOptions) -> Result<(), Failure> {
     let (stdin, mut stderr) = (io::stdin(), io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
-        let message = "images are removed only after asking, and there is no terminal to ask on";
-        return Err(Failure::Refused(format!("{message}\nhint: --force removes them without asking")));
+        return Err(Failure::Refused {
+            kind: ErrorKind::NotATerminal,
+            message: "images are removed only after asking, and there is no terminal to ask on",
+            hints: &["--force removes them without asking"],
+        });
     }
     let mut would = options.clone();
     would.dry_run = true;
@@ -49,7 +52,7 @@ fn confirm(store: &Store, options: &PruneOptions) -> Result<(), Failure> {
     let answer = ask().map_err(|error| Failure::Write("the question".to_owned(), error))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::Refused("nothing was removed".to_owned())),
+        _ => Err(Failure::Refused { kind: ErrorKind::Cancelled, message: "nothing was removed", hints: &[] }),
     }
 }
 

@@ -66,6 +66,8 @@ Freed 1.00 MiB
 fn images_only_with_consent() {
     let sandbox = sandbox();
     let _ = prune(&sandbox, &["--all"]).exits(1).says(&["no terminal to ask on", "hint: --force"]);
+    let outcome = prune(&sandbox, &["--all", "--format", "json"]).exits(1);
+    assert_eq!(outcome.json_lines()[0]["error"]["kind"], "not-a-terminal");
     assert_eq!((images(&sandbox).len(), sandbox.leftovers().len()), (3, 1), "nothing was removed");
     let outcome = prune(&sandbox, &["--all", "--older-than", "7d", "-y"]).exits(0);
     assert!(outcome.stdout.contains("Removed image old\n"), "{outcome:?}");

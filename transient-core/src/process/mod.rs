@@ -3,6 +3,7 @@
 mod pulse;
 pub(crate) mod qemu_img;
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -118,7 +119,7 @@ impl Program {
         if status.success() {
             return Ok(());
         }
-        let words = String::from_utf8_lossy(stderr).trim().to_owned();
+        let words = without_repeats(&String::from_utf8_lossy(stderr));
         let full = ["No space left on device", "Disk quota exceeded"].iter().any(|said| words.contains(said));
         let kind = if full { ErrorKind::HostDiskFull } else { ErrorKind::ProgramFailed };
         let error = Error::new(kind, format!("'{}' failed ({status})", self.name));
@@ -134,6 +135,13 @@ impl Program {
         let message = format!("Could not run required program '{}'", self.name);
         Error::new(ErrorKind::ProgramFailed, message).caused_by(error)
     }
+}
+
+/// Keeps the first of lines that differ in numbers only: what works on many parts at once fails as often.
+fn without_repeats(words: &str) -> String {
+    let mut said = HashSet::new();
+    let new = |line: &&str| said.insert(line.replace(|character: char| character.is_ascii_digit(), ""));
+    words.trim().lines().filter(new).collect::<Vec<_>>().join("\n")
 }
 
 /// Sends what comes, until the end.
@@ -200,6 +208,14 @@ mod tests {
         let error = run("sh", &["-c", "echo so it is >&2; exit 3"], &CancelToken::new()).expect_err("fails");
         assert_eq!(error.kind(), ErrorKind::ProgramFailed);
         assert_eq!(error.report(), "'sh' failed (exit status: 3): so it is");
+    }
+
+    #[test]
+    fn what_is_said_many_times_is_told_once() {
+        let script =
+            "echo 'writing at 10: broken' >&2; echo 'writing at 7: broken' >&2; echo done >&2; exit 1";
+        let error = run("sh", &["-c", script], &CancelToken::new()).expect_err("fails");
+        assert!(error.report().ends_with(": writing at 10: broken\ndone"), "{}", error.report());
     }
 
     #[test]

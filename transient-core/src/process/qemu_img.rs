@@ -21,8 +21,6 @@ const QEMU_IMG: Program = Program {
 
 /// A report is far shorter.
 const LONGEST_REPORT: usize = 1 << 16;
-/// How many requests are under way at a time: the most that `qemu-img` takes.
-const REQUESTS: &str = "16";
 
 /// Makes an empty qcow2 image for a disk of `size` bytes.
 pub(crate) fn create_empty(path: &Path, size: u64, cancel: &CancelToken) -> Result<(), Error> {
@@ -90,9 +88,14 @@ pub(crate) fn convert_to(
 ) -> Result<(), Error> {
     let input = source.try_clone().map_err(|error| Error::io("cannot pass a file on", error))?;
     let (image, destination) = (image_on_stdin(format), absolute(destination)?);
-    let mut arguments = vec!["convert", "-p", "-m", REQUESTS, "-O", target.driver];
-    // Compressed clusters are packed as they come, and read best in order.
-    arguments.push(if target.compressed { "-c" } else { "-W" });
+    let mut arguments = vec!["convert", "-p", "-O", target.driver];
+    if target.compressed {
+        arguments.push("-c");
+    } else if target.driver == Format::Raw.name() {
+        // As it comes; formats that grow read best when they were written in order. More requests at a time than
+        // the usual 8 bring nothing.
+        arguments.push("-W");
+    }
     arguments.extend(target.options.iter().flat_map(|options| ["-o", options]));
     arguments.extend(["--", &image]);
     let arguments = arguments.into_iter().map(OsStr::new).chain([destination.as_os_str()]);

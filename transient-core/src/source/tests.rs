@@ -270,7 +270,10 @@ fn a_cancel_in_the_middle_leaves_nothing() {
     let fixture = Fixture::new();
     let packed = fixture.at("packed");
     let zeros = vec![0; 64 << 20];
-    compress("gzip", &[&zeros, &zeros, &zeros, &zeros], &packed);
+    // More than makes an event must come in while there is more to come.
+    let mut random = vec![0; 4 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut random);
+    compress("gzip", &[&random, &zeros, &zeros, &zeros, &zeros], &packed);
     let cancel = CancelToken::new();
     let error = std::thread::scope(|scope| {
         let work = scope.spawn(|| fixture.bring_in(&packed, &cancel));

@@ -74,6 +74,10 @@ mod tests {
         let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("runs");
         file.write_all_at(format!("{}\n", other.id()).as_bytes(), 0).expect("written");
         file.set_len(other.id().to_string().len() as u64 + 1).expect("cut");
+        // The kernel gives a new program its name a moment after it has started.
+        while program(other.id()).as_deref() != Some("sleep") {
+            std::thread::yield_now();
+        }
         assert_eq!(describe(Some(&file)), format!("process {} (sleep), which is at work", other.id()));
         other.kill().expect("killed");
         other.wait().expect("reaped");
