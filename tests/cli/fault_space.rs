@@ -119,7 +119,7 @@ fn is_full(attempted: &Attempted, step: u64) {
     let error = &lines.last().unwrap()["error"];
     assert_eq!(error["kind"], "host-disk-full", "{attempted:#?}");
     assert!(error["hints"].as_array().is_some_and(|hints| !hints.is_empty()), "{error}");
-    let begun = lines.iter().filter(|line| line["event"] == "step-started").next_back();
+    let begun = lines.iter().rfind(|line| line["event"] == "step-started");
     assert_eq!(begun.unwrap()["step"], step, "{attempted:#?}");
 }
 
