@@ -15,7 +15,7 @@ KERNEL := target/kernel
 ASSEMBLE = appliance build --kernel $(KERNEL)/vmlinuz --modules $(KERNEL)/modules --output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build appliance header test lint demo bench bench-pull bench-faces fuzz install wheel sdist test-python test-wheel clean
+.PHONY: help setup build appliance header test lint demo bench bench-pull bench-faces fuzz stress install wheel sdist test-python test-wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,14 @@ fuzz: setup ## Fuzz the parsers, FUZZ_SECONDS each (with nightly Rust and cargo-
 	scripts/fuzz_seeds.py fuzz/corpus
 	@for target in $$($(CARGO) +nightly fuzz list); do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+STRESS_SECONDS ?= 300
+
+stress: $(KERNEL)/control ## Have many processes work on one store, and kill some, for STRESS_SECONDS
+	$(CARGO) build --workspace --locked
+	target/debug/transient $(ASSEMBLE) $(APPLIANCE)
+	STRESS_SECONDS=$(STRESS_SECONDS) $(CARGO) test --test cli --locked -- \
+		--ignored --nocapture --exact stress::many_processes_some_of_them_killed
 
 LIB := $(DESTDIR)$(PREFIX)/lib
 SHARE := $(DESTDIR)$(PREFIX)/share

@@ -54,6 +54,10 @@ enum transient_status
   TRANSIENT_STATUS_INVALID_IMAGE = 202,
   // An image could not be brought in from its source.
   TRANSIENT_STATUS_SOURCE_FAILED = 203,
+  // The backend has an image of that name already.
+  TRANSIENT_STATUS_IMAGE_EXISTS = 204,
+  // A file is there already that would have to be replaced.
+  TRANSIENT_STATUS_FILE_EXISTS = 205,
   // A program that is needed is not installed.
   TRANSIENT_STATUS_MISSING_PROGRAM = 300,
   // A program that is needed could not be run, or failed.
@@ -127,6 +131,8 @@ enum transient_event_kind
   TRANSIENT_EVENT_KIND_BUILD_FINISHED = 8,
   // `pull_finished`
   TRANSIENT_EVENT_KIND_PULL_FINISHED = 9,
+  // `export_finished`
+  TRANSIENT_EVENT_KIND_EXPORT_FINISHED = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -192,6 +198,54 @@ enum transient_network
 typedef enum transient_network transient_network;
 #else
 typedef uint32_t transient_network;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What an image was made from.
+enum transient_provenance_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Of a later release.
+  TRANSIENT_PROVENANCE_KIND_OTHER = 0,
+  // An Imagefile.
+  TRANSIENT_PROVENANCE_KIND_BUILD = 1,
+  // A source.
+  TRANSIENT_PROVENANCE_KIND_PULL = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_provenance_kind transient_provenance_kind;
+#else
+typedef uint32_t transient_provenance_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// The format of an exported file.
+enum transient_export_format
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // What the file's name ends in, whether or not `.gz`, `.xz` or `.zst` follows; raw for `.img`, else qcow2.
+  TRANSIENT_EXPORT_FORMAT_AUTO = 0,
+  // QEMU's own.
+  TRANSIENT_EXPORT_FORMAT_QCOW2 = 1,
+  // The disk byte by byte, with holes where it is empty.
+  TRANSIENT_EXPORT_FORMAT_RAW = 2,
+  // VMware's, in one file.
+  TRANSIENT_EXPORT_FORMAT_VMDK = 3,
+  // Hyper-V's, growing.
+  TRANSIENT_EXPORT_FORMAT_VHDX = 4,
+  // VirtualBox's, growing.
+  TRANSIENT_EXPORT_FORMAT_VDI = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_export_format transient_export_format;
+#else
+typedef uint32_t transient_export_format;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -264,6 +318,9 @@ typedef struct transient_error transient_error;
 // An image. It never changes: several threads may read it at once.
 typedef struct transient_image transient_image;
 
+// What was found out about an image's file. It never changes: several threads may read it at once.
+typedef struct transient_image_check transient_image_check;
+
 // What a backend holds, or images that were asked for. It never changes: several threads may read it at once.
 typedef struct transient_image_list transient_image_list;
 
@@ -274,6 +331,9 @@ typedef struct transient_image_spec transient_image_spec;
 // A checked Imagefile. It never changes: several threads may read it at once.
 typedef struct transient_imagefile transient_imagefile;
 
+// What is known of an image. It never changes: several threads may read it at once.
+typedef struct transient_inspection transient_inspection;
+
 // The folders that the library works with, and how images are downloaded.
 typedef struct transient_locations transient_locations;
 
@@ -282,6 +342,9 @@ typedef struct transient_name_list transient_name_list;
 
 // What a build will do: a step for each instruction, and the layout of a new disk. It never changes.
 typedef struct transient_plan transient_plan;
+
+// What was removed, or would be. It never changes: several threads may read it at once.
+typedef struct transient_pruned transient_pruned;
 
 // The images of a user, and the VMs that use them. It never changes: several threads may use it at once.
 typedef struct transient_store transient_store;
@@ -378,6 +441,16 @@ typedef struct {
   double elapsed;
 } transient_pull_finished;
 
+// The file of an export is whole, and at its place.
+typedef struct {
+  // The file.
+  const char *path;
+  // What it occupies on the host's disk, in bytes.
+  uint64_t real_size;
+  // How many seconds it took.
+  double elapsed;
+} transient_export_finished;
+
 // What happened; the event's kind says which member it is.
 typedef union {
   // A step of a build begins.
@@ -398,6 +471,8 @@ typedef union {
   transient_build_finished build_finished;
   // An image is in the backend.
   transient_pull_finished pull_finished;
+  // The file of an export is whole.
+  transient_export_finished export_finished;
 } transient_event_data;
 
 // One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -520,6 +595,66 @@ typedef struct {
   // Its arguments.
   transient_instruction_data data;
 } transient_instruction;
+
+// What an image's file says of itself. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // The format of the file: `qcow2`.
+  const char *format;
+  // When the file was last written, as in RFC 3339, in UTC.
+  const char *created;
+  // The release of QEMU that this version of qcow2 came with: `0.10` or `1.1`.
+  const char *compat;
+  // How the clusters that are compressed are: `zlib` or `zstd`.
+  const char *compression;
+  // The size of a cluster, in bytes.
+  uint64_t cluster_size;
+  // The name of the image that it was built from; NULL if that is not known, or it was none.
+  const char *parent;
+} transient_image_details;
+
+// How an image was made. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // What it was made from, a `transient_provenance_kind`.
+  uint32_t kind;
+  // Tells this making from any other, in hexadecimal digits. The same image under another name has the same.
+  const char *id;
+  // When the image was whole, as in RFC 3339, in UTC.
+  const char *created;
+  // The release of transient that made it.
+  const char *version;
+  // Build: the name of the image that it started from; NULL is an empty disk.
+  const char *parent;
+  // Build: the `id` that the parent had; NULL if there was none.
+  const char *parent_id;
+  // Build: the length of the parent's file, in bytes.
+  uint64_t parent_length;
+  // Build: when the parent's file was last written, in nanoseconds since 1970.
+  int64_t parent_modified;
+  // Build: what ran the builder VM's instructions, `kvm` or `tcg`; else NULL.
+  const char *accelerator;
+  // Build: the key of the appliance that was the builder VM; else NULL.
+  const char *appliance;
+  // Pull: the spec, without what may be secret in a URL; else NULL.
+  const char *spec;
+  // Pull: the format that the source had, for example `vmdk`; else NULL.
+  const char *format;
+  // Pull: how the source was compressed, for example `xz`; NULL if it was not.
+  const char *compression;
+  // Pull: what the source was compared with, for example `sha256=` and 64 hexadecimal digits; NULL if it was not.
+  const char *checksum;
+} transient_provenance;
+
+// One step of those that made an image. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // The image that it was done for.
+  const char *image;
+  // The instruction of the Imagefile, or `PULL` and the spec, without what may be secret in a URL.
+  const char *instruction;
+  // When it was done, as in RFC 3339, in UTC.
+  const char *finished;
+  // How long it took, in seconds.
+  double elapsed;
+} transient_history_step;
 
 // Is told of log records. `level` is a `transient_log_level`, `target` the part of the library; both strings are
 // valid during the call only. It may be called on any thread, but never on two at once.
@@ -739,6 +874,59 @@ bool transient_cancel_token_is_cancelled(const transient_cancel_token *token);
 // Frees a token. NULL is ignored. A call that was given it goes on, and can no longer be cancelled by it.
 void transient_cancel_token_free(transient_cancel_token *token);
 
+// Checks an Imagefile as far as that goes without fetching, booting or making anything: its text, that the sources
+// of COPY and ADD are in the build directory, and that the image it starts from is in the backend, or may come from
+// somewhere.
+//
+// `file` is the Imagefile; NULL is `Imagefile` in `directory`. `plan_out` may be NULL; else on success the caller
+// owns `*plan_out`: `transient_plan_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGEFILE`, with every mistake: `transient_error_diagnostic`; with
+// `TRANSIENT_STATUS_INVALID_ARGUMENT` when there is no such file or directory.
+transient_status transient_check(const transient_store *store,
+                                 const char *directory,
+                                 const char *file,
+                                 transient_plan **plan_out,
+                                 transient_error **error_out);
+
+// Finds out whether one image is whole: first the library follows its tables, then `qemu-img` does. The caller owns
+// `*check_out`: `transient_image_check_free`. Any thread may call this.
+//
+// `cancel` may be NULL. Any thread may cancel; the call then fails with `TRANSIENT_STATUS_CANCELLED`.
+//
+// What is wrong with the image is no failure. Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, and with
+// `TRANSIENT_STATUS_MISSING_PROGRAM` or `TRANSIENT_STATUS_PROGRAM_FAILED` when `qemu-img` does not do its work.
+transient_status transient_store_check(const transient_store *store,
+                                       const char *name,
+                                       const transient_cancel_token *cancel,
+                                       transient_image_check **check_out,
+                                       transient_error **error_out);
+
+// Returns whether nothing is wrong with the image. NULL gives false.
+bool transient_image_check_is_sound(const transient_image_check *check);
+
+// Returns the image's name. Lives as long as the check.
+const char *transient_image_check_name(const transient_image_check *check);
+
+// Returns the path of the image's file. Lives as long as the check.
+const char *transient_image_check_path(const transient_image_check *check);
+
+// Returns why the image must not be used at all, so that no more was looked at; NULL when it may be. Lives as long
+// as the check.
+const char *transient_image_check_refusal(const transient_image_check *check);
+
+// Returns what can be done about the refusal, or NULL. Lives as long as the check.
+const char *transient_image_check_hint(const transient_image_check *check);
+
+// Returns how many places of the image contradict one another: bytes of its disk are lost, or will be.
+uint64_t transient_image_check_corruptions(const transient_image_check *check);
+
+// Returns how many clusters are taken by nothing: they waste space, and do no other harm.
+uint64_t transient_image_check_leaks(const transient_image_check *check);
+
+// Frees a check. NULL is ignored. The image stays.
+void transient_image_check_free(transient_image_check *check);
+
 // Sets the proxy for http, for example `http://proxy:3128` or `socks5h://user:password@proxy`; NULL is none. `url`
 // is copied. No other thread may use `locations` meanwhile.
 transient_status transient_locations_set_http_proxy(transient_locations *locations,
@@ -835,6 +1023,71 @@ size_t transient_error_diagnostics_len(const transient_error *error);
 // Returns an error of the Imagefile, in the order of their places; NULL behind the last. Lives as long as the
 // error.
 const transient_diagnostic *transient_error_diagnostic(const transient_error *error, size_t index);
+
+// Gives an image another name, by which it can be used and removed on its own. Both are one read-only file, which
+// takes no more space; where that cannot be, the new image is a copy. With `replace`, an image that has the name
+// goes. A name that another process is at work on is waited for.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_pull`. `image_out` may be NULL; else on
+// success the caller owns `*image_out`: `transient_image_free`. Any thread may call this, and several at once.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, `TRANSIENT_STATUS_IMAGE_EXISTS` without `replace`, and
+// `TRANSIENT_STATUS_IMAGE_IN_USE` when a VM has a disk on what would be replaced.
+transient_status transient_tag(const transient_store *store,
+                               const char *source,
+                               const char *name,
+                               bool replace,
+                               transient_event_callback on_event,
+                               void *user_data,
+                               transient_finalizer finalizer,
+                               const transient_cancel_token *cancel,
+                               transient_image **image_out,
+                               transient_error **error_out);
+
+// Makes a file of the host an image of the backend. `path` is an image in any format that `qemu-img` reads, as it is
+// or compressed with gzip, bzip2, xz or zstd; or a pipe, such as `/dev/stdin`. `name` may be NULL: the image is then
+// named as the file, without its extensions. `sha256` may be NULL; else it is what `sha256sum` prints for the file,
+// and another file is refused. With `replace`, an image that has the name goes.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_pull`. `image_out` may be NULL; else on
+// success the caller owns `*image_out`: `transient_image_free`. Any thread may call this, and several at once.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_EXISTS` without `replace`, `TRANSIENT_STATUS_IMAGE_IN_USE` when a VM has a disk
+// on what would be replaced, `TRANSIENT_STATUS_SOURCE_FAILED`, `TRANSIENT_STATUS_INVALID_IMAGE`, and what else can
+// go wrong on the host.
+transient_status transient_import(const transient_store *store,
+                                  const char *path,
+                                  const char *name,
+                                  const char *sha256,
+                                  bool replace,
+                                  transient_event_callback on_event,
+                                  void *user_data,
+                                  transient_finalizer finalizer,
+                                  const transient_cancel_token *cancel,
+                                  transient_image **image_out,
+                                  transient_error **error_out);
+
+// Writes an image to a file of the host, which is there when it is whole, and not before. `format` is a
+// `transient_export_format`. A `path` that ends in `.gz`, `.xz` or `.zst` has the file compressed as a whole;
+// `compress` uses the compression of the format itself, which qcow2 and VMDK have. With `replace`, a file that is
+// there goes.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_pull`. Any thread may call this, and several
+// at once.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, `TRANSIENT_STATUS_FILE_EXISTS` without `replace`,
+// `TRANSIENT_STATUS_INVALID_ARGUMENT` when no such file can be made, and what else can go wrong on the host.
+transient_status transient_export(const transient_store *store,
+                                  const char *name,
+                                  const char *path,
+                                  uint32_t format,
+                                  bool compress,
+                                  bool replace,
+                                  transient_event_callback on_event,
+                                  void *user_data,
+                                  transient_finalizer finalizer,
+                                  const transient_cancel_token *cancel,
+                                  transient_error **error_out);
 
 // Returns the name. Lives as long as the image.
 const char *transient_image_name(const transient_image *image);
@@ -955,6 +1208,52 @@ const transient_instruction *transient_imagefile_instruction(const transient_ima
 // Frees an Imagefile. NULL is ignored. Its plan stays.
 void transient_imagefile_free(transient_imagefile *imagefile);
 
+// Reads all that is known of one image, also how it was made. The caller owns `*inspection_out`:
+// `transient_inspection_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, and with `TRANSIENT_STATUS_INVALID_IMAGE` when the file is no
+// standalone qcow2 image.
+transient_status transient_store_inspect(const transient_store *store,
+                                         const char *name,
+                                         transient_inspection **inspection_out,
+                                         transient_error **error_out);
+
+// Returns the image. The inspection owns it.
+const transient_image *transient_inspection_image(const transient_inspection *inspection);
+
+// Returns what the image's file says of itself. It, and all that it points to, lives as long as the inspection.
+const transient_image_details *transient_inspection_details(const transient_inspection *inspection);
+
+// Returns how the image was made; NULL when that is not known, as of what release 0.25 made. It, and all that it
+// points to, lives as long as the inspection.
+const transient_provenance *transient_inspection_provenance(const transient_inspection *inspection);
+
+// Returns how many steps are known that made the image and its parents.
+size_t transient_inspection_steps_len(const transient_inspection *inspection);
+
+// Returns a step, the newest one at 0; NULL behind the oldest. It, and all that it points to, lives as long as the
+// inspection.
+const transient_history_step *transient_inspection_step(const transient_inspection *inspection,
+                                                        size_t index);
+
+// Returns how many VMs have a disk on the image.
+size_t transient_inspection_vms_len(const transient_inspection *inspection);
+
+// Returns the name of a VM that has a disk on the image; NULL behind the last. Lives as long as the inspection.
+const char *transient_inspection_vm(const transient_inspection *inspection,
+                                    size_t index);
+
+// Returns how many sentences there are about a record of the image's making that cannot be used.
+size_t transient_inspection_warnings_len(const transient_inspection *inspection);
+
+// Returns a sentence about a record of the image's making that cannot be used; NULL behind the last. Lives as long
+// as the inspection.
+const char *transient_inspection_warning(const transient_inspection *inspection,
+                                         size_t index);
+
+// Frees an inspection. NULL is ignored. The image stays.
+void transient_inspection_free(transient_inspection *inspection);
+
 // Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
 // `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
 // `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
@@ -1046,6 +1345,36 @@ const transient_mount *transient_plan_mount(const transient_plan *plan, size_t i
 
 // Frees a plan. NULL is ignored.
 void transient_plan_free(transient_plan *plan);
+
+// Removes abandoned work, of processes that were killed; with `all` also images that no VM has a disk on, if
+// `older_than` is not 0 only those that were made more seconds ago. With `dry_run`, nothing is removed. Never waits:
+// what somebody is at work on is needed. The caller owns `*pruned_out`: `transient_pruned_free`. Any thread may call
+// this.
+//
+// Fails with `TRANSIENT_STATUS_IO` when the backend or the VM store cannot be read, or an image cannot be removed.
+transient_status transient_store_prune(const transient_store *store,
+                                       bool all,
+                                       double older_than,
+                                       bool dry_run,
+                                       transient_pruned **pruned_out,
+                                       transient_error **error_out);
+
+// Returns the images. Lives as long as `pruned`.
+const transient_image_list *transient_pruned_images(const transient_pruned *pruned);
+
+// Returns the paths of files and folders of work that was abandoned. Lives as long as `pruned`.
+const transient_name_list *transient_pruned_leftovers(const transient_pruned *pruned);
+
+// Returns a sentence for each file that looks like an image and is none, or that could not be removed. Lives as long
+// as `pruned`.
+const transient_name_list *transient_pruned_warnings(const transient_pruned *pruned);
+
+// Returns how many bytes of the host's disk are free now that were not. An image that has another name still frees
+// none.
+uint64_t transient_pruned_freed(const transient_pruned *pruned);
+
+// Frees what `transient_store_prune` gave, with its lists. NULL is ignored.
+void transient_pruned_free(transient_pruned *pruned);
 
 // Brings images into the backend, those that it lacks, one after the other, and returns when others can see them.
 // `specs` has `specs_len` image specs, as they follow `FROM` in an Imagefile. Where one fails, those before it stay.
@@ -1157,8 +1486,8 @@ uint32_t transient_abi_version(void);
 // program.
 const char *transient_version(void);
 
-// Returns whether the library has a feature: `appliance`, `build`, `imagefile`, `inspect`, `log`, `plan`, `pull`
-// or `store` in this release. Any other name, also none, gives false.
+// Returns whether the library has a feature: `appliance`, `build`, `check`, `exchange`, `history`, `imagefile`,
+// `inspect`, `log`, `plan`, `prune`, `pull` or `store` in this release. Any other name, also none, gives false.
 bool transient_has_feature(const char *name);
 
 #ifdef __cplusplus

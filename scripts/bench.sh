@@ -25,18 +25,6 @@ mkdir -p "$bench/wrapper"
 [ -x "$transient" ] || cargo build --release --bin transient
 set -- --transient "$transient" "$@"
 
-# Release 0.25 is written for old versions of its dependencies, which not every Python takes.
-find_python() {
-    for candidate in python3.11 python3.10 python3.9 python3.8 python3; do
-        if "$candidate" -c 'import venv, ensurepip' > /dev/null 2>&1; then
-            command -v "$candidate"
-            return
-        fi
-    done
-    echo "error: no Python with venv: install python3-venv, or use --without-old" >&2
-    return 1
-}
-
 # Release 0.25 asks for `accel=kvm:tcg`, and hangs where KVM opens but does not work.
 write_wrapper() {
     cat > "$bench/wrapper/qemu-system-x86_64" << EOF
@@ -52,12 +40,7 @@ EOF
 }
 
 if [ "$old" = yes ]; then
-    if [ ! -x "$bench/venv/bin/transient" ]; then
-        python=$(find_python)
-        "$python" -m venv --clear "$bench/venv"
-        # pkg_resources, which a dependency imports, is gone from newer setuptools.
-        "$bench/venv/bin/pip" install --quiet --disable-pip-version-check 'setuptools<80' 'transient==0.25'
-    fi
+    scripts/release-0.25.sh "$bench/venv"
     write_wrapper
     set -- --old "$bench/venv/bin/transient" "$@"
 fi

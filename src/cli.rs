@@ -1,5 +1,8 @@
 //! What may be typed: every subcommand and flag, defined once for parsing, help, completions and man pages.
 
+mod cache;
+mod images;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,6 +10,9 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+
+pub(crate) use cache::CacheCommand;
+pub(crate) use images::{DiskFormat, ImageExport, ImageImport, ImagePrune, ImageTag};
 
 use crate::failure::Status;
 
@@ -28,6 +34,9 @@ pub(crate) enum Command {
     /// Build, pull, list and remove disk images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// List and remove what builds keep for the next ones
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Look at or assemble what the builder VM boots
     #[command(subcommand)]
     Appliance(ApplianceCommand),
@@ -45,10 +54,24 @@ pub(crate) enum ImageCommand {
     Build(Box<ImageBuild>),
     /// Bring images into the backend, those that it lacks
     Pull(ImagePull),
+    /// Make a file of this host an image of the backend
+    Import(ImageImport),
+    /// Write an image to a file of this host
+    Export(ImageExport),
     /// List the images of the backend
     Ls(ImageLs),
+    /// Show what is known of images, also how they were made
+    Inspect(ImageInspect),
+    /// Show the steps that made an image and its parents, the newest first
+    History(ImageHistory),
+    /// Check whether images are whole, or an Imagefile without building it
+    Check(ImageCheck),
+    /// Give an image another name
+    Tag(ImageTag),
     /// Remove images from the backend: all that are named, or none
     Rm(ImageRm),
+    /// Remove what nobody needs: abandoned work, and with --all images that no VM uses
+    Prune(ImagePrune),
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +120,10 @@ pub(crate) struct ImageBuild {
     /// Carry out every step, also those whose result is in the cache
     #[arg(long)]
     pub(crate) no_cache: bool,
+
+    /// What the cache may occupy after the build; what was not used for the longest time goes [default: 20GiB]
+    #[arg(long, value_name = "SIZE", value_parser = transient_core::image::parse_bytes)]
+    pub(crate) cache_limit: Option<u64>,
 
     #[command(flatten)]
     pub(crate) backend: BackendArgs,
@@ -165,6 +192,54 @@ pub(crate) struct ImageLs {
     pub(crate) backend: BackendArgs,
 
     /// How to print the list, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageInspect {
+    /// The images
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    #[command(flatten)]
+    pub(crate) vmstore: VmStoreArgs,
+
+    /// How to print it, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageHistory {
+    /// The image
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    /// How to print the steps, and errors
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageCheck {
+    /// The images; with --file, the build directory instead [default: the folder of the Imagefile]
+    #[arg(value_name = "NAME|BUILD_DIR")]
+    pub(crate) names: Vec<String>,
+
+    /// Check an Imagefile, not images [default, if no image is named: Imagefile]
+    #[arg(short, long, value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
+
+    /// How to print what was found, and errors
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }
@@ -269,7 +344,7 @@ pub(crate) fn command() -> clap::Command {
 
 /// Parses the arguments. Help and usage errors are printed here; what is left is the exit status.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Status> {
-    Cli::try_parse_from(arguments).map_err(|error| {
+    Cli::try_parse_from(arguments).and_then(consistent).map_err(|error| {
         // A terminal or pipe that is gone changes nothing.
         let _ = match error.kind() {
             ErrorKind::UnknownArgument => write!(std::io::stderr(), "{}", unrecognized(&error)),
@@ -277,6 +352,18 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Status> {
         };
         if error.use_stderr() { Status::Usage } else { Status::Success }
     })
+}
+
+/// Refuses what the definitions alone cannot.
+fn consistent(cli: Cli) -> Result<Cli, clap::Error> {
+    if let Command::Image(ImageCommand::Check(args)) = &cli.command
+        && args.file.is_some()
+        && args.names.len() > 1
+    {
+        let message = "an Imagefile has one build directory\n";
+        return Err(clap::Error::raw(ErrorKind::TooManyValues, message).with_cmd(&command()));
+    }
+    Ok(cli)
 }
 
 /// Says that an argument is unknown, in words that scripts look for.

@@ -41,8 +41,12 @@ pub(crate) enum Failure {
     Core(Error),
     /// A file could not be written.
     Write(String, std::io::Error),
+    /// The user did not agree, or could not be asked.
+    Refused { kind: ErrorKind, message: &'static str, hints: &'static [&'static str] },
     /// Whoever reads our output is gone.
     Pipe,
+    /// The output says what is wrong.
+    Told,
 }
 
 impl From<Error> for Failure {
@@ -65,7 +69,7 @@ impl Failure {
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Core(error) if error.kind() == ErrorKind::Cancelled => Status::Signal(interrupt::signal()),
-            Self::Core(_) | Self::Write(..) => Status::Failure,
+            Self::Core(_) | Self::Write(..) | Self::Refused { .. } | Self::Told => Status::Failure,
             Self::Pipe => Status::Signal(SIGPIPE),
         }
     }
@@ -79,7 +83,11 @@ impl Failure {
             }
             Self::Core(error) => readable(&error.report()),
             Self::Write(what, error) => format!("error: cannot write {what}: {error}"),
-            Self::Pipe => return,
+            Self::Refused { message, hints, .. } => {
+                let hints = hints.iter().map(|hint| format!("\nhint: {hint}"));
+                format!("error: {message}{}", hints.collect::<String>())
+            }
+            Self::Pipe | Self::Told => return,
         };
         // There is nobody left to tell when stderr is gone.
         let _ = writeln!(std::io::stderr(), "{text}");
@@ -87,9 +95,15 @@ impl Failure {
 
     /// Prints it for programs, as a line on stdout, and returns what it amounts to.
     pub(crate) fn print_json(self) -> Self {
-        let Self::Core(error) = &self else {
-            self.print();
-            return self;
+        let error = match &self {
+            Self::Core(error) => serde_json::json!(error),
+            Self::Refused { kind, message, hints } => serde_json::json!({
+                "code": kind.code(), "kind": kind.name(), "message": message, "hints": hints,
+            }),
+            Self::Write(..) | Self::Pipe | Self::Told => {
+                self.print();
+                return self;
+            }
         };
         let line = serde_json::json!({ "event": "error", "error": error });
         match writeln!(std::io::stdout(), "{line}") {
@@ -107,6 +121,7 @@ const KEPT: &[&str] = &[
     "No image in backend with name '",
     "Backend '",
     "Unable to find image '",
+    "An image with the name '",
     "error: ",
 ];
 

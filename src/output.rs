@@ -35,13 +35,32 @@ pub(crate) fn image_table(images: &[Image]) -> String {
         [printable(&image.name), format_bytes(image.virtual_size), format_bytes(image.real_size)]
     });
     let rows: Vec<[String; 3]> = std::iter::once(header).chain(rows).collect();
+    table(&rows, [Align::Left, Align::Right, Align::Right])
+}
+
+/// Where the text of a column begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// Returns rows of text in columns. The last one is not filled up with blanks.
+pub(crate) fn table<const N: usize>(rows: &[[String; N]], alignment: [Align; N]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-    let (name, virtual_size, real_size) = (width(0), width(1), width(2));
+    let widths: [usize; N] = std::array::from_fn(width);
     let mut table = String::new();
-    for row in &rows {
-        let padding = " ".repeat(name.saturating_sub(row[0].width()));
-        table
-            .push_str(&format!(" {}{padding}  {:>virtual_size$}  {:>real_size$} \n", row[0], row[1], row[2]));
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let padding = " ".repeat(widths[column] - cell.width());
+            table.push_str(if column == 0 { " " } else { "  " });
+            match alignment[column] {
+                Align::Right => table.extend([padding.as_str(), cell]),
+                Align::Left if column + 1 == N => table.push_str(cell),
+                Align::Left => table.extend([cell, padding.as_str()]),
+            }
+        }
+        table.push_str(" \n");
     }
     table
 }

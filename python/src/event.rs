@@ -39,6 +39,9 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
             let image = image::object(py, &image)?;
             class("PullFinished")?.call1((image, fetched, elapsed.as_secs_f64()))?
         }
+        Event::ExportFinished { path, real_size, elapsed } => {
+            class("ExportFinished")?.call1((path, real_size, elapsed.as_secs_f64()))?
+        }
         _ => return Ok(None),
     }))
 }

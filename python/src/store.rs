@@ -8,13 +8,20 @@ use std::time::Duration;
 use pyo3::exceptions::{PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use transient_core::{Accelerator, BuildOptions, ImageName, ImageSpec, Locations, Network, Terminal};
+use transient_core::{
+    Accelerator, BuildOptions, ExportOptions, ImageName, ImageSpec, ImportOptions, Locations, Network,
+    PruneOptions, Terminal,
+};
 
 use crate::call::{CancelToken, call};
 use crate::downloads::GivenDownloads;
 use crate::error::{detached, exception};
+use crate::exchange::{self, Age};
 use crate::image::{self, Size};
+use crate::inspection;
+use crate::layer;
 use crate::name::image_name;
+use crate::plan;
 
 /// The images of a user, and the VMs that use them.
 #[pyclass(frozen, module = "transient")]
@@ -82,7 +89,8 @@ impl Store {
     }
 
     #[pyo3(signature = (
-        directory, *, name, file = None, local = false, memory = None, cpus = None, accelerator = "auto",
+        directory, *, name, file = None, local = false, no_cache = false, cache_limit = None, memory = None, cpus = None,
+        accelerator = "auto",
         network = "user", qemu = None, qmp_timeout = None, ssh_timeout = None, terminal = false, on_event = None,
         cancel = None,
     ))]
@@ -94,6 +102,8 @@ impl Store {
         name: &str,
         file: Option<PathBuf>,
         local: bool,
+        no_cache: bool,
+        cache_limit: Option<Size>,
         memory: Option<Size>,
         cpus: Option<u32>,
         accelerator: &str,
@@ -108,6 +118,8 @@ impl Store {
         let mut options = BuildOptions::new(directory, image_name(py, name)?);
         options.file = file;
         options.local = local;
+        options.no_cache = no_cache;
+        options.cache_limit = cache_limit.map_or(options.cache_limit, |size| size.0);
         options.vm.memory = memory.map(|size| size.0);
         options.vm.cpus = cpus.map(cpu_count).transpose()?;
         options.vm.accelerator = self::accelerator(accelerator)?;
@@ -154,6 +166,55 @@ impl Store {
         detached(py, || self.0.image(&name))?.map(|image| image::object(py, &image)).transpose()
     }
 
+    fn inspect<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let name = image_name(py, name)?;
+        let inspection = detached(py, || self.0.inspect(&name))?;
+        warn(py, &inspection.warnings)?;
+        inspection::object(py, &inspection)
+    }
+
+    #[pyo3(signature = (name, *, cancel = None))]
+    fn check<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = image_name(py, name)?;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work = move |_: &mut dyn FnMut(_)| store.check(&name, &token);
+        inspection::check(py, &call(py, None, &cancel, work)?)
+    }
+
+    #[pyo3(signature = (directory, *, file = None))]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands over what it has converted")]
+    fn check_imagefile<'py>(
+        &self,
+        py: Python<'py>,
+        directory: PathBuf,
+        file: Option<PathBuf>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let plan = detached(py, || transient_core::check(&self.0, &directory, file.as_deref()))?;
+        plan::object(py, &plan)
+    }
+
+    fn layers<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let layers = py.detach(|| self.0.layers());
+        layers.iter().map(|cached| layer::object(py, cached)).collect()
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands over what it has converted")]
+    fn prune_layers(&self, py: Python<'_>, limit: Size) -> u64 {
+        py.detach(|| self.0.prune_layers(limit.0))
+    }
+
+    #[pyo3(signature = (*keys))]
+    fn remove_layers(&self, py: Python<'_>, keys: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let keys: Vec<String> = keys.extract()?;
+        detached(py, || self.0.remove_layers(&keys))
+    }
+
     fn vms_using(&self, py: Python<'_>, name: &str) -> PyResult<Vec<String>> {
         let name = image_name(py, name)?;
         detached(py, || self.0.vms_using(&name))
@@ -165,6 +226,95 @@ impl Store {
         let names: Vec<ImageName> = names.iter().map(|name| image_name(py, name)).collect::<PyResult<_>>()?;
         let warnings = detached(py, || self.0.remove(&names, force))?;
         warn(py, &warnings)
+    }
+
+    #[pyo3(signature = (source, name, *, replace = false, on_event = None, cancel = None))]
+    fn tag<'py>(
+        &self,
+        py: Python<'py>,
+        source: &str,
+        name: &str,
+        replace: bool,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (source, name) = (image_name(py, source)?, image_name(py, name)?);
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work = move |listener: &mut dyn FnMut(_)| {
+            transient_core::tag(&store, &source, &name, replace, listener, &token)
+        };
+        image::object(py, &call(py, on_event, &cancel, work)?)
+    }
+
+    #[pyo3(signature = (*, all = false, older_than = None, dry_run = false))]
+    fn prune<'py>(
+        &self,
+        py: Python<'py>,
+        all: bool,
+        older_than: Option<Age>,
+        dry_run: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut options = PruneOptions::default();
+        (options.all, options.dry_run) = (all, dry_run);
+        options.older_than = older_than.map(Duration::try_from).transpose()?;
+        let pruned = detached(py, || self.0.prune(&options))?;
+        warn(py, &pruned.warnings)?;
+        exchange::pruned(py, &pruned)
+    }
+
+    #[pyo3(signature = (
+        path, name = None, *, sha256 = None, replace = false, on_event = None, cancel = None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    fn import_image<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathBuf,
+        name: Option<&str>,
+        sha256: Option<&str>,
+        replace: bool,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = match name {
+            Some(name) => image_name(py, name)?,
+            None => ImageName::of_file(&path).map_err(|error| exception(py, &error))?,
+        };
+        let mut options = ImportOptions::new(path, name);
+        options.checksum = sha256.map(|digest| exchange::checksum(py, digest)).transpose()?;
+        options.replace = replace;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work =
+            move |listener: &mut dyn FnMut(_)| transient_core::import(&store, &options, listener, &token);
+        image::object(py, &call(py, on_event, &cancel, work)?)
+    }
+
+    #[pyo3(signature = (
+        name, path, *, format = None, compress = false, replace = false, on_event = None, cancel = None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    fn export_image(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        path: PathBuf,
+        format: Option<&str>,
+        compress: bool,
+        replace: bool,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<()> {
+        let mut options = ExportOptions::new(image_name(py, name)?, path);
+        options.format = format.map(exchange::export_format).transpose()?;
+        options.compress = compress;
+        options.replace = replace;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work =
+            move |listener: &mut dyn FnMut(_)| transient_core::export(&store, &options, listener, &token);
+        call(py, on_event, &cancel, work)
     }
 
     fn __repr__(&self) -> String {

@@ -10,36 +10,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import appliance, errors, events, instructions, names, options, plan
+from . import appliance, errors, events, inspection, instructions, names, options, plan
 from ._transient import CancelToken, Imagefile, Store, __version__, format_bytes, parse_bytes
 from .errors import Error
-from .image import Image
+from .image import Image, Pruned
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .options import BuildOptions, PullOptions, StrPath
+    from .options import (
+        BuildOptions,
+        ExportOptions,
+        ImportOptions,
+        PruneOptions,
+        PullOptions,
+        StrPath,
+        TagOptions,
+    )
 
 __all__ = [
     "CancelToken",
     "Error",
     "Image",
     "Imagefile",
+    "Pruned",
     "Store",
     "__version__",
     "appliance",
     "build",
     "errors",
     "events",
+    "export_image",
     "format_bytes",
     "images",
+    "inspection",
+    "import_image",
     "instructions",
     "names",
     "options",
     "parse_bytes",
     "plan",
+    "prune",
     "pull",
     "remove",
+    "tag",
 ]
 
 
@@ -61,3 +75,23 @@ def images() -> list[Image]:
 def remove(*names: str, force: bool = False) -> None:
     """Remove images from the default store; see `Store.remove`."""
     Store().remove(*names, force=force)
+
+
+def tag(source: str, name: str, **options: Unpack[TagOptions]) -> Image:
+    """Give an image of the default store another name; see `Store.tag`."""
+    return Store().tag(source, name, **options)
+
+
+def prune(**options: Unpack[PruneOptions]) -> Pruned:
+    """Remove what nobody needs from the default store; see `Store.prune`."""
+    return Store().prune(**options)
+
+
+def import_image(path: StrPath, name: str | None = None, **options: Unpack[ImportOptions]) -> Image:
+    """Make a file of the host an image of the default store; see `Store.import_image`."""
+    return Store().import_image(path, name, **options)
+
+
+def export_image(name: str, path: StrPath, **options: Unpack[ExportOptions]) -> None:
+    """Write an image of the default store to a file; see `Store.export_image`."""
+    Store().export_image(name, path, **options)

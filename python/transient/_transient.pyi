@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from .events import Event
-from .image import Image
+from .image import CachedLayer, Image, Pruned
+from .inspection import ImageCheck, Inspection
 from .instructions import Instruction
 from .names import ImageSpec
-from .options import Accelerator, Downloads, Network, Size, StrPath
+from .options import Accelerator, Age, Downloads, ExportFormat, Network, Size, StrPath
 from .plan import Plan
 
 __all__ = [
@@ -86,6 +87,8 @@ class Store:
         name: str,
         file: StrPath | None = None,
         local: bool = False,
+        no_cache: bool = False,
+        cache_limit: Size | None = None,
         memory: Size | None = None,
         cpus: int | None = None,
         accelerator: Accelerator = "auto",
@@ -110,6 +113,8 @@ class Store:
             name: The name of the new image. One that is there is replaced, unless a VM uses it.
             file: The Imagefile; else `Imagefile` in the build directory.
             local: Put the image into the build directory, as `NAME.qcow2`, and not into the store.
+            no_cache: Carry out every step, also those whose result is in the cache; the cache gets the new ones.
+            cache_limit: What the layers in the cache may occupy after the build; else 20 GiB.
             memory: Of the builder VM, in bytes or as a text; else 2 GiB, or what the host can spare.
             cpus: Of the builder VM, 1 to 255; else all of the host, up to 4.
             accelerator: What runs the builder VM's instructions.
@@ -165,6 +170,64 @@ class Store:
             transient.errors.InvalidImage: The file of that name is no valid image.
         """
 
+    def inspect(self, name: str) -> Inspection:
+        """Return all that is known of an image, also how it was made.
+
+        A record of that which cannot be used is a `UserWarning`.
+
+        Raises:
+            transient.errors.ImageNotFound: There is no such image.
+            transient.errors.InvalidImage: The file of that name is no valid image.
+        """
+
+    def check(self, name: str, *, cancel: CancelToken | None = None) -> ImageCheck:
+        """Find out whether an image is whole; `is_sound` of what is returned tells.
+
+        The library follows the tables of the image, then `qemu-img` does.
+
+        Args:
+            name: The image's name.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.ImageNotFound: There is no such image.
+            transient.errors.MissingProgram: `qemu-img` is not installed.
+            transient.errors.Cancelled: `cancel` was cancelled.
+        """
+
+    def check_imagefile(self, directory: StrPath, *, file: StrPath | None = None) -> Plan:
+        """Find the mistakes of an Imagefile without building anything; return what a build will do.
+
+        Nothing is fetched, booted or made. Sources of COPY and ADD must be in the build directory, and the
+        image that it starts from must be in the store or come from somewhere.
+
+        Args:
+            directory: The build directory.
+            file: The Imagefile; else `Imagefile` in the build directory.
+
+        Raises:
+            transient.errors.InvalidImagefile: It has errors, all of which are in `diagnostics`.
+            transient.errors.InvalidArgument: There is no such file or directory.
+        """
+
+    def layers(self) -> list[CachedLayer]:
+        """Return what builds keep for the next ones, the layer that was used last at the end."""
+
+    def prune_layers(self, limit: Size) -> int:
+        """Remove layers until those that are left occupy no more than `limit`, and return how many bytes that freed.
+
+        Those go first that were not used for the longest time; none that a build uses.
+        """
+
+    def remove_layers(self, *keys: str) -> None:
+        """Remove layers, and all that stands on them.
+
+        A key may be cut short as long as it is that of one layer alone.
+
+        Raises:
+            transient.errors.InvalidArgument: There is no such layer, or several, or a build uses one.
+        """
+
     def vms_using(self, name: str) -> list[str]:
         """Return the names of the VMs that have a disk on the image."""
 
@@ -178,6 +241,115 @@ class Store:
         Raises:
             transient.errors.ImageNotFound: There is no such image.
             transient.errors.ImageInUse: VMs, named in `vms`, have a disk on it.
+        """
+
+    def tag(
+        self,
+        source: str,
+        name: str,
+        *,
+        replace: bool = False,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Image:
+        """Give an image another name, by which it can be used and removed on its own; return it.
+
+        Both are one read-only file, which takes no more space. Where that cannot be, for example on a
+        filesystem without hard links or where the image can be written to, the new image is a copy. A name
+        that another process is at work on is waited for.
+
+        Args:
+            source: The image.
+            name: Its other name.
+            replace: Replace an image that has the other name, unless a VM uses it.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.ImageNotFound: There is no such image.
+            transient.errors.ImageExists: The other name is taken.
+            transient.errors.ImageInUse: VMs, named in `vms`, have a disk on what would be replaced.
+        """
+
+    def prune(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - the name that it has in every language
+        older_than: Age | None = None,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Remove what nobody needs: abandoned work, of processes that were killed.
+
+        What somebody is at work on is left alone, and never waited for. What could not be removed is a
+        `UserWarning`.
+
+        Args:
+            all: Remove also images that no VM has a disk on.
+            older_than: Of the images, only those that were made longer ago than this.
+            dry_run: Remove nothing; only say what would be.
+
+        Raises:
+            transient.errors.IoError: The store cannot be read, or an image cannot be removed.
+        """
+
+    def import_image(
+        self,
+        path: StrPath,
+        name: str | None = None,
+        *,
+        sha256: str | None = None,
+        replace: bool = False,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Image:
+        """Make a file of the host an image; return it.
+
+        Args:
+            path: An image in any format that `qemu-img` reads, as it is or compressed with gzip, bzip2, xz or
+                zstd; or a pipe, such as `/dev/stdin`.
+            name: The image's name; else the file's, without its extensions.
+            sha256: What `sha256sum` prints for the file; another file is refused.
+            replace: Replace an image of that name, unless a VM uses it.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.ImageExists: The name is taken.
+            transient.errors.ImageInUse: VMs, named in `vms`, have a disk on what would be replaced.
+            transient.errors.SourceFailed: The file cannot be read.
+            transient.errors.InvalidImage: It is damaged, another one than was meant, or no image.
+            transient.errors.Cancelled: `cancel` was cancelled.
+            transient.Error: Whatever else can go wrong; each kind has a subclass.
+        """
+
+    def export_image(
+        self,
+        name: str,
+        path: StrPath,
+        *,
+        format: ExportFormat | None = None,  # noqa: A002 - the name that it has in every language
+        compress: bool = False,
+        replace: bool = False,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Write an image to a file of the host, which is there when it is whole, and not before.
+
+        Args:
+            name: The image.
+            path: The file; one that ends in `.gz`, `.xz` or `.zst` is compressed as a whole.
+            format: The file's format; else what its name ends in, raw for `.img`, else qcow2.
+            compress: Use the format's own compression, which `qcow2` and `vmdk` have.
+            replace: Replace the file if it is there.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.ImageNotFound: There is no such image.
+            transient.errors.FileExists: The file is there.
+            transient.errors.InvalidArgument: No such file can be made.
+            transient.errors.Cancelled: `cancel` was cancelled.
+            transient.Error: Whatever else can go wrong; each kind has a subclass.
         """
 
 @final

@@ -136,6 +136,20 @@ class SourceFailed(Error):
     kind = "source-failed"
 
 
+class ImageExists(Error):
+    """The backend has an image of that name already."""
+
+    code = 204
+    kind = "image-exists"
+
+
+class FileExists(Error, FileExistsError):
+    """A file is there already that would have to be replaced."""
+
+    code = 205
+    kind = "file-exists"
+
+
 class MissingProgram(Error):
     """A program that is needed is not installed."""
 

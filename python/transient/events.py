@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .image import Image
 
 
@@ -116,6 +118,18 @@ class PullFinished:
     """How many seconds it took."""
 
 
+@dataclass(frozen=True)
+class ExportFinished:
+    """The file of an export is whole, and at its place."""
+
+    path: Path
+    """The file."""
+    real_size: int
+    """What it occupies, in bytes."""
+    elapsed: float
+    """How many seconds it took."""
+
+
 Event = Union[
     StepStarted,
     StepFinished,
@@ -126,5 +140,6 @@ Event = Union[
     Note,
     BuildFinished,
     PullFinished,
+    ExportFinished,
 ]
 """Any of them. Later releases may have more."""

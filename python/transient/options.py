@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ StrPath = Union[str, "os.PathLike[str]"]
 
 Size = Union[int, str]
 """A number of bytes, or a text such as `512MiB` or `4G`, in binary units."""
+
+Age = Union[float, timedelta]
+"""A number of seconds, or a `timedelta`."""
+
+ExportFormat = Literal["qcow2", "raw", "vmdk", "vhdx", "vdi"]
+"""The format of an exported file: of QEMU, the bare disk, of VMware, Hyper-V or VirtualBox."""
 
 Accelerator = Literal["auto", "kvm", "tcg"]
 """What runs a VM's instructions: `auto` is `kvm` where that works, else `tcg`."""
@@ -49,11 +56,48 @@ class PullOptions(TypedDict, total=False):
     cancel: CancelToken | None
 
 
+class TagOptions(TypedDict, total=False):
+    """The options of `Store.tag`, which documents them; for functions that pass them on."""
+
+    replace: bool
+    on_event: Callable[[Event], Any] | None
+    cancel: CancelToken | None
+
+
+class PruneOptions(TypedDict, total=False):
+    """The options of `Store.prune`, which documents them; for functions that pass them on."""
+
+    all: bool
+    older_than: Age | None
+    dry_run: bool
+
+
+class ImportOptions(TypedDict, total=False):
+    """The options of `Store.import_image`, which documents them; for functions that pass them on."""
+
+    sha256: str | None
+    replace: bool
+    on_event: Callable[[Event], Any] | None
+    cancel: CancelToken | None
+
+
+class ExportOptions(TypedDict, total=False):
+    """The options of `Store.export_image`, which documents them; for functions that pass them on."""
+
+    format: ExportFormat | None
+    compress: bool
+    replace: bool
+    on_event: Callable[[Event], Any] | None
+    cancel: CancelToken | None
+
+
 class BuildOptions(TypedDict, total=False):
     """The options of `Store.build`, which documents them; for functions that pass them on."""
 
     file: StrPath | None
     local: bool
+    no_cache: bool
+    cache_limit: Size | None
     memory: Size | None
     cpus: int | None
     accelerator: Accelerator

@@ -14,6 +14,7 @@ pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Fail
     options.file = args.file;
     options.local = args.local;
     options.no_cache = args.no_cache;
+    options.cache_limit = args.cache_limit.unwrap_or(options.cache_limit);
     options.vm = vm_options(args.vm);
     // With JSON on stdout, a shell's output would be none.
     options.terminal = if args.progress == Progress::Json { None } else { terminal() };

@@ -2,18 +2,28 @@
 
 mod appliance_build;
 mod appliance_show;
+mod cache;
 mod completions;
 mod image_build;
+mod image_check;
+mod image_export;
+mod image_history;
+mod image_import;
+mod image_inspect;
 mod image_ls;
+mod image_prune;
 mod image_pull;
 mod image_rm;
+mod image_tag;
 mod man;
 
 use std::path::PathBuf;
 
 use transient_core::{CancelToken, Error, Event, ImageName, Locations, Store};
 
-use crate::cli::{ApplianceCommand, BackendArgs, Cli, Command, Format, ImageCommand, Progress, VmStoreArgs};
+use crate::cli::{
+    ApplianceCommand, BackendArgs, CacheCommand, Cli, Command, Format, ImageCommand, Progress, VmStoreArgs,
+};
 use crate::failure::{Failure, Status};
 use crate::{interrupt, logging, render};
 
@@ -24,8 +34,16 @@ pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
     let result = match cli.command {
         Command::Image(ImageCommand::Build(args)) => image_build::run(*args, appliances),
         Command::Image(ImageCommand::Pull(args)) => image_pull::run(args),
+        Command::Image(ImageCommand::Import(args)) => image_import::run(args),
+        Command::Image(ImageCommand::Export(args)) => image_export::run(args),
         Command::Image(ImageCommand::Ls(args)) => image_ls::run(args),
+        Command::Image(ImageCommand::Inspect(args)) => image_inspect::run(args),
+        Command::Image(ImageCommand::History(args)) => image_history::run(args),
+        Command::Image(ImageCommand::Check(args)) => image_check::run(args),
+        Command::Image(ImageCommand::Tag(args)) => image_tag::run(args),
         Command::Image(ImageCommand::Rm(args)) => image_rm::run(args),
+        Command::Image(ImageCommand::Prune(args)) => image_prune::run(args),
+        Command::Cache(command) => cache::run(command),
         Command::Appliance(ApplianceCommand::Build(args)) => appliance_build::run(args),
         Command::Appliance(ApplianceCommand::Show(args)) => appliance_show::run(&args, appliances),
         Command::Completions(args) => completions::run(&args),
@@ -43,8 +61,18 @@ fn wants_json(command: &Command) -> bool {
     match command {
         Command::Image(ImageCommand::Build(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Pull(args)) => args.progress == Progress::Json,
+        Command::Image(ImageCommand::Import(args)) => args.progress == Progress::Json,
+        Command::Image(ImageCommand::Export(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Ls(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Inspect(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::History(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Check(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Tag(args)) => args.format == Format::Json,
         Command::Image(ImageCommand::Rm(args)) => args.format == Format::Json,
+        Command::Image(ImageCommand::Prune(args)) => args.format == Format::Json,
+        Command::Cache(CacheCommand::Ls(args)) => args.format == Format::Json,
+        Command::Cache(CacheCommand::Prune(args)) => args.format == Format::Json,
+        Command::Cache(CacheCommand::Rm(_)) => false,
         Command::Appliance(ApplianceCommand::Show(args)) => args.format == Format::Json,
         Command::Appliance(ApplianceCommand::Build(_)) | Command::Completions(_) | Command::Man(_) => false,
     }
@@ -55,7 +83,7 @@ fn watched<T>(
     progress: Progress,
     work: impl FnOnce(&mut dyn FnMut(Event), &CancelToken) -> Result<T, Error>,
 ) -> Result<T, Failure> {
-    let cancel = interrupt::token().map_err(|error| Failure::Write("a signal handler".to_owned(), error))?;
+    let cancel = cancelled_by_signals()?;
     let mut renderer = render::renderer(progress);
     let mut broken = None;
     let mut listener = |event| {
@@ -72,6 +100,11 @@ fn watched<T>(
         (Err(_), Some(error)) => Err(error.into()),
         (result, _) => Ok(result?),
     }
+}
+
+/// Returns a token that signals cancel from now on.
+fn cancelled_by_signals() -> Result<CancelToken, Failure> {
+    interrupt::token().map_err(|error| Failure::Write("a signal handler".to_owned(), error))
 }
 
 /// Returns the store that the flags and the environment name.

@@ -89,6 +89,12 @@ fn text(event: &Event) -> io::Result<()> {
             writeln!(stdout, "{}", pulled(image, *fetched))?;
             stdout.flush()
         }
+        Event::ExportFinished { path, real_size, .. } => {
+            let path = output::printable(&path.display().to_string());
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "{path}: {} on disk", format_bytes(*real_size))?;
+            stdout.flush()
+        }
         _ => Ok(()),
     }
 }

@@ -120,6 +120,88 @@ static void names(void) {
     transient_string_free(text);
 }
 
+static void inspections(const transient_store *store) {
+    transient_inspection *inspection = NULL;
+    CHECK_OK(transient_store_inspect(store, "two", &inspection, error));
+    CHECK_TEXT(transient_image_name(transient_inspection_image(inspection)), "two");
+    const transient_image_details *details = transient_inspection_details(inspection);
+    CHECK_TEXT(details->format, "qcow2");
+    CHECK_TEXT(details->compat, "1.1");
+    CHECK_TEXT(details->compression, "zlib");
+    CHECK(details->cluster_size == 1 << 16 && details->parent == NULL && strlen(details->created) == 24);
+    CHECK(transient_inspection_vms_len(inspection) == 1);
+    CHECK_TEXT(transient_inspection_vm(inspection, 0), "vm");
+    // another program made it
+    CHECK(transient_inspection_provenance(inspection) == NULL);
+    CHECK(transient_inspection_steps_len(inspection) == 0 && transient_inspection_step(inspection, 0) == NULL);
+    CHECK(transient_inspection_warnings_len(inspection) == 0);
+    transient_inspection_free(inspection);
+    CHECK(transient_store_inspect(store, "three", &inspection, NULL) == TRANSIENT_STATUS_IMAGE_NOT_FOUND);
+}
+
+// What is known of `copy`, which was pulled.
+static void provenance(const transient_store *store, const char *spec, const char *folder) {
+    transient_inspection *inspection = NULL;
+    CHECK_OK(transient_store_inspect(store, "copy", &inspection, error));
+    const transient_provenance *made = transient_inspection_provenance(inspection);
+    CHECK(made != NULL && made->kind == TRANSIENT_PROVENANCE_KIND_PULL);
+    CHECK_TEXT(made->spec, spec);
+    CHECK_TEXT(made->format, "qcow2");
+    CHECK_TEXT(made->version, transient_version());
+    CHECK(made->compression == NULL && made->checksum == NULL && made->parent == NULL && made->appliance == NULL);
+    CHECK(strlen(made->id) == 32 && strlen(made->created) == 24);
+    CHECK(transient_inspection_steps_len(inspection) == 1);
+    const transient_history_step *step = transient_inspection_step(inspection, 0);
+    CHECK_TEXT(step->image, "copy");
+    CHECK(strncmp(step->instruction, "PULL copy,file=", 15) == 0 && step->elapsed > 0);
+    CHECK(strlen(step->finished) == 24);
+    transient_inspection_free(inspection);
+
+    char record[4096];
+    snprintf(record, sizeof record, "%s/backend/.provenance/copy", folder);
+    FILE *file = fopen(record, "w");
+    CHECK(file != NULL && fputs("{", file) >= 0 && fclose(file) == 0);
+    CHECK_OK(transient_store_inspect(store, "copy", &inspection, error));
+    CHECK(transient_inspection_provenance(inspection) == NULL);
+    CHECK(transient_inspection_warnings_len(inspection) == 1);
+    CHECK(strstr(transient_inspection_warning(inspection, 0), "damaged") != NULL);
+    transient_inspection_free(inspection);
+}
+
+static void checks(const transient_store *store, const char *folder) {
+    transient_image_check *check = NULL;
+    CHECK_OK(transient_store_check(store, "one", NULL, &check, error));
+    CHECK(transient_image_check_is_sound(check));
+    CHECK_TEXT(transient_image_check_name(check), "one");
+    CHECK(strstr(transient_image_check_path(check), "/backend/one") != NULL);
+    CHECK(transient_image_check_corruptions(check) == 0 && transient_image_check_leaks(check) == 0);
+    CHECK(transient_image_check_refusal(check) == NULL && transient_image_check_hint(check) == NULL);
+    transient_image_check_free(check);
+    CHECK_OK(transient_store_check(store, "odd", NULL, &check, error));
+    CHECK(!transient_image_check_is_sound(check));
+    CHECK(strstr(transient_image_check_refusal(check), "raw") != NULL);
+    transient_image_check_free(check);
+    transient_cancel_token *cancel = transient_cancel_token_new();
+    transient_cancel_token_cancel(cancel);
+    CHECK(transient_store_check(store, "one", cancel, &check, NULL) == TRANSIENT_STATUS_CANCELLED);
+    transient_cancel_token_free(cancel);
+
+    char imagefile[4096];
+    snprintf(imagefile, sizeof imagefile, "%s/Imagefile", folder);
+    FILE *file = fopen(imagefile, "w");
+    CHECK(file != NULL && fputs("FROM missing\nRUN true\n", file) >= 0 && fclose(file) == 0);
+    transient_error *error = NULL;
+    CHECK(transient_check(store, folder, NULL, NULL, &error) == TRANSIENT_STATUS_INVALID_IMAGEFILE);
+    CHECK(transient_error_diagnostics_len(error) == 1 && transient_error_diagnostic(error, 0)->line == 1);
+    transient_error_free(error);
+    file = fopen(imagefile, "w");
+    CHECK(file != NULL && fputs("FROM one\nRUN true\n", file) >= 0 && fclose(file) == 0);
+    transient_plan *plan = NULL;
+    CHECK_OK(transient_check(store, folder, imagefile, &plan, error));
+    CHECK(transient_plan_steps_len(plan) == 2);
+    transient_plan_free(plan);
+}
+
 // Pulls an image from the file of another.
 static void on_pulled(void *user_data, const transient_event *event) {
     if (event->kind == TRANSIENT_EVENT_KIND_PULL_FINISHED) {
@@ -138,6 +220,7 @@ static void pulls(const transient_store *store, const char *folder) {
     CHECK(pulled == 101 && transient_image_list_len(list) == 2 && transient_image_list_warnings_len(list) == 0);
     CHECK_TEXT(transient_image_name(transient_image_list_get(list, 1)), "copy");
     transient_image_list_free(list);
+    provenance(store, spec, folder);
     specs[0] = "x,file=/does/not/exist";
     CHECK(transient_pull(store, specs, 1, NULL, NULL, NULL, NULL, NULL, NULL) == TRANSIENT_STATUS_SOURCE_FAILED);
     specs[0] = "x,http=http://b/c,sha256=12";
@@ -147,6 +230,63 @@ static void pulls(const transient_store *store, const char *folder) {
     const char *names[] = {"copy"};
     CHECK_OK(transient_store_remove(store, names, 1, false, &warnings, error));
     transient_name_list_free(warnings);
+}
+
+// Tags, exports, imports and prunes: what goes out comes back.
+static void on_exported(void *user_data, const transient_event *event) {
+    if (event->kind == TRANSIENT_EVENT_KIND_EXPORT_FINISHED) {
+        CHECK(strstr(event->data.export_finished.path, "one.vmdk") != NULL);
+        CHECK(event->data.export_finished.real_size > 0 && event->data.export_finished.elapsed > 0);
+        *(int *)user_data += 1;
+    }
+}
+
+static void exchanges(const transient_store *store, const char *folder) {
+    transient_image *image = NULL;
+    CHECK_OK(transient_tag(store, "one", "other/one", false, NULL, NULL, NULL, NULL, &image, error));
+    CHECK_TEXT(transient_image_name(image), "other/one");
+    transient_image_free(image);
+    transient_error *error = NULL;
+    CHECK(transient_tag(store, "one", "other/one", false, NULL, NULL, NULL, NULL, NULL, &error) ==
+          TRANSIENT_STATUS_IMAGE_EXISTS);
+    CHECK_TEXT(transient_error_message(error), "An image with the name 'other/one' already exists");
+    transient_error_free(error);
+    CHECK_OK(transient_tag(store, "one", "other/one", true, NULL, NULL, NULL, NULL, NULL, error));
+    CHECK(transient_tag(store, "one", "two", true, NULL, NULL, NULL, NULL, NULL, NULL) ==
+          TRANSIENT_STATUS_IMAGE_IN_USE);
+
+    char path[4096];
+    snprintf(path, sizeof path, "%s/one.vmdk", folder);
+    int exported = 0;
+    CHECK_OK(transient_export(store, "one", path, TRANSIENT_EXPORT_FORMAT_AUTO, false, false, on_exported, &exported,
+                              NULL, NULL, error));
+    CHECK(exported == 1);
+    CHECK(transient_export(store, "one", path, TRANSIENT_EXPORT_FORMAT_VDI, false, false, NULL, NULL, NULL, NULL,
+                           NULL) == TRANSIENT_STATUS_FILE_EXISTS);
+    CHECK(transient_export(store, "one", path, TRANSIENT_EXPORT_FORMAT_VDI, true, true, NULL, NULL, NULL, NULL,
+                           NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK(transient_import(store, path, NULL, DIGEST, true, NULL, NULL, NULL, NULL, NULL, NULL) ==
+          TRANSIENT_STATUS_INVALID_IMAGE); // another file than was meant
+    CHECK(transient_import(store, path, "one", NULL, false, NULL, NULL, NULL, NULL, NULL, NULL) ==
+          TRANSIENT_STATUS_IMAGE_EXISTS);
+    CHECK_OK(transient_import(store, path, "back", NULL, false, NULL, NULL, NULL, NULL, &image, error));
+    CHECK(transient_image_virtual_size(image) == 1 << 20);
+    transient_image_free(image);
+    remove(path);
+
+    transient_pruned *pruned = NULL;
+    CHECK_OK(transient_store_prune(store, true, 0, true, &pruned, error));
+    CHECK(transient_image_list_len(transient_pruned_images(pruned)) == 3); // back, one and other/one
+    CHECK(transient_name_list_len(transient_pruned_leftovers(pruned)) == 0);
+    CHECK(transient_name_list_len(transient_pruned_warnings(pruned)) == 1); // odd
+    CHECK(transient_pruned_freed(pruned) > 0);
+    transient_pruned_free(pruned);
+    CHECK_OK(transient_store_prune(store, true, 3600, false, &pruned, error));
+    CHECK(transient_image_list_len(transient_pruned_images(pruned)) == 0 && transient_pruned_freed(pruned) == 0);
+    transient_pruned_free(pruned);
+    CHECK(transient_store_prune(store, true, -1, true, &pruned, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    const char *names[] = {"back", "other/one"};
+    CHECK_OK(transient_store_remove(store, names, 2, false, NULL, error));
 }
 
 static void downloads(transient_locations *locations) {
@@ -199,7 +339,10 @@ static void store(const char *folder) {
     transient_image_free(image);
     CHECK(transient_store_image(store, "three", &image, NULL) == TRANSIENT_STATUS_IMAGE_NOT_FOUND);
 
+    inspections(store);
+    checks(store, folder);
     pulls(store, folder);
+    exchanges(store, folder);
 
     transient_name_list *names = NULL;
     CHECK_OK(transient_store_vms_using(store, "two", &names, error));

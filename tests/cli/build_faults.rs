@@ -1,8 +1,9 @@
 //! What can break beside the build's own steps, and how it is told: at once, never by a time-out.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::fixture::{rootfs, with_tiny};
 use crate::harness::{Outcome, Sandbox};
-use crate::processes::{all_end, descendants, is_ready, send, wait_for};
+use crate::processes::{Process, all_end, descendants, is_ready, send, wait_for};
 
 /// Less than any time-out of the program, more than a build needs on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(60);
@@ -60,17 +61,21 @@ fn a_command_that_takes_all_memory() {
     assert!(error.to_string().contains("--memory"), "what to do about it is said: {error}");
 }
 
+fn qemu_of(processes: &BTreeSet<Process>) -> u32 {
+    let is_qemu = |number: &u32| {
+        fs::read_to_string(format!("/proc/{number}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
+    };
+    processes.iter().map(|(number, _)| *number).find(is_qemu).unwrap()
+}
+
 #[test]
 fn a_qemu_that_is_killed() {
     let sandbox = with_tiny();
     let mut child = sandbox.start_build("broken", "FROM tiny\nRUN echo ready; sleep 600\n");
     let events = wait_for(&mut child, is_ready);
     let processes = descendants(child.id());
-    let qemu = processes.iter().find(|(number, _)| {
-        fs::read_to_string(format!("/proc/{number}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
-    });
     let begun = Instant::now();
-    send(qemu.unwrap().0, Signal::KILL);
+    send(qemu_of(&processes), Signal::KILL);
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let last = events.join().unwrap().pop().unwrap();
@@ -91,6 +96,47 @@ fn with_qemu(script: &str, more: &[&str]) -> Value {
 }
 
 #[test]
+fn a_qemu_that_is_stopped() {
+    let sandbox = with_tiny();
+    sandbox.write("build/Imagefile", "FROM tiny\nRUN echo ready; sleep 600\n");
+    let mut build = sandbox.command(
+        sandbox.build_arguments("broken", &["--progress", "json", "--qmp-timeout", "2", "--accel", "tcg"]),
+    );
+    let mut child = build.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let events = wait_for(&mut child, is_ready);
+    let processes = descendants(child.id());
+    send(qemu_of(&processes), Signal::STOP);
+    let begun = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let last = events.join().unwrap().pop().unwrap();
+    assert_eq!(last["error"]["kind"], "timeout", "{last}");
+    assert_eq!(last["error"]["message"], "QEMU runs, but has not answered for 6 s", "{last}");
+    all_end(&processes);
+    assert!(sandbox.leftovers().is_empty());
+}
+
+#[test]
+fn a_build_that_is_stopped_and_continued_goes_on() {
+    let sandbox = with_tiny();
+    sandbox.write("build/Imagefile", "FROM tiny\nRUN echo ready; sleep 3\n");
+    let mut build = sandbox.command(
+        sandbox.build_arguments("paused", &["--progress", "json", "--qmp-timeout", "2", "--accel", "tcg"]),
+    );
+    let mut child = build.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let _events = wait_for(&mut child, is_ready);
+    let qemu = qemu_of(&descendants(child.id()));
+    // As Ctrl-Z in a terminal does it, for longer than QEMU may be silent.
+    send(child.id(), Signal::STOP);
+    send(qemu, Signal::STOP);
+    std::thread::sleep(Duration::from_secs(8));
+    send(child.id(), Signal::CONT);
+    std::thread::sleep(Duration::from_millis(500));
+    send(qemu, Signal::CONT);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_qemu_that_ends_at_once() {
     let error = with_qemu("echo 'qemu: no such machine' >&2; exit 3", &[]);
     assert_eq!(error["kind"], "qemu-failed", "{error}");
@@ -103,51 +149,6 @@ fn a_qemu_that_does_nothing() {
     let error = with_qemu("exec sleep 600", &["--qmp-timeout", "1"]);
     assert_eq!(error["kind"], "timeout", "{error}");
     assert!(error.to_string().contains("--qmp-timeout"), "{error}");
-}
-
-/// Returns how a program that mounts is run here: in a namespace if it can be, which no chroot allows; and
-/// as root, in a user namespace, or else by sudo.
-fn with_mounts() -> &'static [&'static str] {
-    let ways: [&[&str]; 4] = [
-        &["unshare", "--mount"],
-        &["unshare", "--map-root-user", "--mount"],
-        &["env"],
-        &["sudo", "-n", "--preserve-env", "unshare", "--mount"],
-    ];
-    let works = |way: &&&[&str]| {
-        let mut mount = Command::new(way[0]);
-        mount.args(&way[1..]).args(["sh", "-c", "mount -t tmpfs none /mnt && umount /mnt"]);
-        mount.output().is_ok_and(|output| output.status.success())
-    };
-    ways.iter().find(works).expect("root, user namespaces or sudo is needed")
-}
-
-#[test]
-fn a_full_disk_of_the_host() {
-    let sandbox = with_tiny();
-    sandbox.write("build/big", vec![1; 100 << 20]);
-    sandbox.write("build/Imagefile", "FROM tiny\nCOPY big /big\n");
-    fs::create_dir(sandbox.path("small")).unwrap();
-    let mut arguments = sandbox.build_arguments("broken", &["--progress", "json"]);
-    arguments.extend(["--image-backend", "small"]);
-    let build = sandbox.command(arguments);
-    let script = "mount -t tmpfs -o size=32m none small && cp \"$TINY\" small/tiny || exit 99\n\
-                  status=0; \"$@\" || status=$?; ls -A small small/.working >&2; umount small; exit $status";
-    let with_mounts = with_mounts();
-    let output = Command::new(with_mounts[0])
-        .args(&with_mounts[1..])
-        .args(["sh", "-ec", script, "sh"])
-        .arg(build.get_program())
-        .args(build.get_args())
-        .envs(build.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("TINY", sandbox.backend().join("tiny"))
-        .current_dir(sandbox.path(""))
-        .output()
-        .unwrap();
-    let outcome = sandbox.outcome(output).exits(1);
-    let error = error_of(&sandbox, &outcome, "broken");
-    assert_eq!(error["kind"], "host-disk-full", "{error}");
-    assert!(outcome.stderr.ends_with("small:\n.working\ntiny\n\nsmall/.working:\n"), "{outcome:?}");
 }
 
 #[test]

@@ -82,3 +82,16 @@ pub(crate) fn with_tiny() -> Sandbox {
     fs::copy(built, sandbox.backend().join("tiny")).unwrap();
     sandbox
 }
+
+/// Returns bytes that no compression makes fewer, the same each time.
+pub(crate) fn random(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..length.div_ceil(8)).flat_map(|_| next()).take(length).collect()
+}

@@ -43,10 +43,17 @@ Build, pull, list and remove disk images
 Usage: transient image [OPTIONS] <COMMAND>
 
 Commands:
-  build  Build an image from an Imagefile
-  pull   Bring images into the backend, those that it lacks
-  ls     List the images of the backend
-  rm     Remove images from the backend: all that are named, or none
+  build    Build an image from an Imagefile
+  pull     Bring images into the backend, those that it lacks
+  import   Make a file of this host an image of the backend
+  export   Write an image to a file of this host
+  ls       List the images of the backend
+  inspect  Show what is known of images, also how they were made
+  history  Show the steps that made an image and its parents, the newest first
+  check    Check whether images are whole, or an Imagefile without building it
+  tag      Give an image another name
+  rm       Remove images from the backend: all that are named, or none
+  prune    Remove what nobody needs: abandoned work, and with --all images that no VM uses
 
 Options:
   -v, --verbose...  Say more: -v the programs that are run, -vv what happens, -vvv every detail
@@ -152,6 +159,87 @@ Options:
 }
 
 #[test]
+fn image_inspect() {
+    assert_data_eq!(
+        help("image inspect"),
+        str![[r#"
+Show what is known of images, also how they were made
+
+Usage: transient image inspect [OPTIONS] <NAME>...
+
+Arguments:
+  <NAME>...  The images
+
+Options:
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:
+                                 $TRANSIENT_VMSTORE, else transient/vmstore in the user's data
+                                 folder]
+      --format <FORMAT>          How to print it, and errors [default: table] [possible values:
+                                 table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_history() {
+    assert_data_eq!(
+        help("image history"),
+        str![[r#"
+Show the steps that made an image and its parents, the newest first
+
+Usage: transient image history [OPTIONS] <NAME>
+
+Arguments:
+  <NAME>  The image
+
+Options:
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --format <FORMAT>          How to print the steps, and errors [default: table] [possible
+                                 values: table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_check() {
+    assert_data_eq!(
+        help("image check"),
+        str![[r#"
+Check whether images are whole, or an Imagefile without building it
+
+Usage: transient image check [OPTIONS] [NAME|BUILD_DIR]...
+
+Arguments:
+  [NAME|BUILD_DIR]...  The images; with --file, the build directory instead [default: the folder of
+                       the Imagefile]
+
+Options:
+  -f, --file <FILE>              Check an Imagefile, not images [default, if no image is named:
+                                 Imagefile]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+      --format <FORMAT>          How to print what was found, and errors [default: table] [possible
+                                 values: table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
 fn image_rm() {
     assert_data_eq!(
         help("image rm"),
@@ -167,6 +255,129 @@ Options:
   -f, --force                    Remove also images that VMs use
   -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
                                  every detail
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+      --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:
+                                 $TRANSIENT_VMSTORE, else transient/vmstore in the user's data
+                                 folder]
+      --format <FORMAT>          How to print what was removed, and errors [default: table]
+                                 [possible values: table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_import() {
+    assert_data_eq!(
+        help("image import"),
+        str![[r#"
+Make a file of this host an image of the backend
+
+Usage: transient image import [OPTIONS] <PATH> [NAME]
+
+Arguments:
+  <PATH>  The file: an image in any format, also compressed; - is the standard input
+  [NAME]  The image's name [default: the file's, without its extensions]
+
+Options:
+      --sha256 <DIGEST>          What `sha256sum` prints for the file; another file is refused
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+  -f, --force                    Replace an image of that name, unless a VM uses it
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+      --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:
+                                 $TRANSIENT_VMSTORE, else transient/vmstore in the user's data
+                                 folder]
+      --progress <HOW>           How to show what happens; auto is tty on a terminal, else plain;
+                                 json is one object a line on stdout [default: auto] [possible
+                                 values: auto, tty, plain, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_export() {
+    assert_data_eq!(
+        help("image export"),
+        str![[r#"
+Write an image to a file of this host
+
+Usage: transient image export [OPTIONS] <NAME> <PATH>
+
+Arguments:
+  <NAME>  The image
+  <PATH>  The file; one that ends in .gz, .xz or .zst is compressed as a whole
+
+Options:
+      --format <FORMAT>          The file's format [default: what its name ends in, raw for .img,
+                                 else qcow2] [possible values: qcow2, raw, vmdk, vhdx, vdi]
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+  -c, --compress                 Use the format's own compression, of qcow2 and vmdk
+  -f, --force                    Replace the file if it is there
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+      --progress <HOW>           How to show what happens; auto is tty on a terminal, else plain;
+                                 json is one object a line on stdout [default: auto] [possible
+                                 values: auto, tty, plain, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_tag() {
+    assert_data_eq!(
+        help("image tag"),
+        str![[r#"
+Give an image another name
+
+Usage: transient image tag [OPTIONS] <SOURCE> <NEW>
+
+Arguments:
+  <SOURCE>  The image
+  <NEW>     Its other name
+
+Options:
+  -f, --force                    Replace an image that has the other name, unless a VM uses it
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
+                                 transient/backend in the user's data folder]
+      --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:
+                                 $TRANSIENT_VMSTORE, else transient/vmstore in the user's data
+                                 folder]
+      --format <FORMAT>          How to print the new image, and errors [default: table] [possible
+                                 values: table, json]
+  -h, --help                     Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn image_prune() {
+    assert_data_eq!(
+        help("image prune"),
+        str![[r#"
+Remove what nobody needs: abandoned work, and with --all images that no VM uses
+
+Usage: transient image prune [OPTIONS]
+
+Options:
+  -a, --all                      Remove also all images that no VM has a disk on, after asking
+  -v, --verbose...               Say more: -v the programs that are run, -vv what happens, -vvv
+                                 every detail
+      --older-than <AGE>         Of these, only the ones that were made longer ago, for example 7d,
+                                 12h or 2w
+  -n, --dry-run                  Only say what would be removed
+  -f, --force                    Do not ask [aliases: -y, --yes]
       --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
                                  transient/backend in the user's data folder]
       --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:

@@ -5,6 +5,7 @@
 mod disk;
 mod fixture;
 mod harness;
+mod mounts;
 mod processes;
 #[path = "../../transient-core/src/source/http/server.rs"]
 #[expect(dead_code, reason = "it can more than the tests here want")]
@@ -22,11 +23,25 @@ mod build_interrupts;
 mod build_network;
 mod build_refusals;
 mod build_scratch;
+mod concurrency;
 mod documented_tests;
+mod fault_clock;
+mod fault_permissions;
+mod fault_programs;
+mod fault_space;
+mod fault_streams;
 mod generated;
 mod help;
+mod image_check;
+mod image_history;
+mod image_import_export;
+mod image_inspect;
 mod image_ls;
+mod image_prune;
 mod image_pull;
 mod image_rm;
+mod image_tag;
+mod interop;
 mod real_debian;
+mod stress;
 mod usage;

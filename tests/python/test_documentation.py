@@ -20,7 +20,7 @@ from conftest import TINY
 
 PROJECT = Path(__file__).parents[2]
 PACKAGE = Path(transient.__file__).parent
-MODULES = ["appliance", "errors", "events", "instructions", "names", "options", "plan"]
+MODULES = ["appliance", "errors", "events", "inspection", "instructions", "names", "options", "plan"]
 
 
 @pytest.mark.parametrize("name", ["", *(f".{module}" for module in MODULES)])
@@ -84,17 +84,19 @@ def examples(page: str) -> list[str]:
         (1, ""),
         (2, "<Image 'base' at"),
         (3, ""),
-        (4, "5/5 RUN echo hello\nhello\n"),
-        (5, "line 5: RUN exit 3 ended with 3\n"),
-        (6, ""),
-        (7, "5 echo hello\n1 1048576 linux\n"),
-        (8, ""),
+        (4, "0\n"),
+        (5, "5/5 RUN echo hello\nhello\n"),
+        (6, "line 5: RUN exit 3 ended with 3\n"),
+        (7, ""),
+        (8, "5 echo hello\n1 1048576 linux\n"),
+        (9, " RUN echo hello\n"),
+        (10, ""),
     ],
 )
 def test_the_guide(reader: Path, number: int, printed: str) -> None:
     """Each example of `docs/python.md` is a program of its own."""
     programs = examples("docs/python.md")
-    assert len(programs) == 9
+    assert len(programs) == 11
     done = run_as(reader, "-c", programs[number])
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout

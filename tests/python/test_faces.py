@@ -26,7 +26,10 @@ def test_what_the_page_names_is_there(name: str) -> None:
     owner, _, field = path.rpartition(".")
     holder = operator.attrgetter(owner)(transient) if owner else transient
     if is_dataclass(holder):
-        assert field in {known.name for known in fields(holder)}
+        computed = {
+            known for known, _ in inspect.getmembers(holder, lambda found: isinstance(found, property))
+        }
+        assert field in {known.name for known in fields(holder)} | computed
         return
     found = getattr(holder, field)
     if argument:
@@ -38,7 +41,7 @@ def offered() -> set[str]:
     names = {name for name in transient.__all__ if not inspect.ismodule(getattr(transient, name))}
     for module in (transient.appliance, transient.names):
         names |= {f"{module.__name__}.{name}" for name in module.__all__}
-    for module in (transient.events, transient.plan):
+    for module in (transient.events, transient.inspection, transient.plan):
         classes = inspect.getmembers(module, inspect.isclass)
         names |= {
             f"{module.__name__}.{name}" for name, found in classes if found.__module__ == module.__name__

@@ -70,6 +70,78 @@ def test_remove(filled: transient.Store) -> None:
     assert filled.images() == []
 
 
+def test_inspect(filled: transient.Store) -> None:
+    inspection = filled.inspect("used")
+    assert inspection.image == filled.image("used")
+    assert (inspection.format, inspection.compat, inspection.compression) == ("qcow2", "1.1", "zlib")
+    assert inspection.cluster_size == 64 << 10
+    assert inspection.vms == ("box",)
+    assert inspection.created.startswith("20")
+    assert inspection.created.endswith("Z")
+    # Another program made it.
+    assert (inspection.provenance, inspection.parent, inspection.history) == (None, None, ())
+    with pytest.raises(errors.ImageNotFound, match="No image in backend with name 'other'"):
+        filled.inspect("other")
+
+
+def test_the_provenance_of_a_pulled_image(filled: transient.Store) -> None:
+    spec = f"pulled,file={filled.backend / 'plain'}"
+    filled.pull(spec)
+    inspection = filled.inspect("pulled")
+    provenance = inspection.provenance
+    assert provenance is not None
+    assert provenance.version == transient.__version__
+    assert provenance.made_by == transient.inspection.Pull(spec, "qcow2", None, None)
+    assert [(step.image, step.instruction) for step in inspection.history] == [("pulled", f"PULL {spec}")]
+    assert inspection.history[0].elapsed > 0
+    assert pickle.loads(pickle.dumps(inspection)) == inspection  # noqa: S301 - our own
+    record = filled.backend / ".provenance" / "pulled"
+    record.write_text("{")
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert filled.inspect("pulled").provenance is None
+    filled.remove("pulled")
+    assert not record.exists()
+
+
+def test_check(filled: transient.Store) -> None:
+    check = filled.check("plain")
+    assert check == transient.inspection.ImageCheck("plain", filled.backend / "plain", None, None, 0, 0)
+    assert check.is_sound
+    (filled.backend / "overlay").write_bytes((filled.vmstore / "box" / "box-0-used").read_bytes())
+    check = filled.check("overlay")
+    assert check.refusal
+    assert "backing file" in check.refusal
+    assert check.hint
+    assert not check.is_sound
+    # The count of references to the header.
+    with (filled.backend / "plain").open("r+b") as file:
+        file.seek(2 << 16)
+        file.write(b"\0\0")
+    assert filled.check("plain").corruptions > 0
+    with pytest.raises(errors.ImageNotFound):
+        filled.check("other")
+    token = transient.CancelToken()
+    token.cancel()
+    with pytest.raises(errors.Cancelled):
+        filled.check("plain", cancel=token)
+
+
+def test_check_imagefile(filled: transient.Store, tmp_path: Path) -> None:
+    directory = tmp_path / "context"
+    directory.mkdir()
+    (directory / "Imagefile").write_text("FROM plain\nCOPY a /\nADD b c /\n")
+    with pytest.raises(errors.InvalidImagefile) as caught:
+        filled.check_imagefile(directory)
+    assert [found.line for found in caught.value.diagnostics] == [2, 3, 3]
+    for name in "abc":
+        (directory / name).touch()
+    plan = filled.check_imagefile(directory)
+    assert (plan.base, len(plan.steps)) == ("plain", 3)
+    assert filled.check_imagefile(directory, file=directory / "Imagefile") == plan
+    with pytest.raises(errors.InvalidArgument):
+        filled.check_imagefile(tmp_path / "missing")
+
+
 def test_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSIENT_BACKEND", str(tmp_path / "backend"))
     monkeypatch.setenv("TRANSIENT_VMSTORE", str(tmp_path / "vmstore"))

@@ -28,6 +28,10 @@ pub enum ErrorKind {
     InvalidImage = 202,
     /// An image could not be brought in from its source.
     SourceFailed = 203,
+    /// The backend has an image of that name already.
+    ImageExists = 204,
+    /// A file is there already that would have to be replaced.
+    FileExists = 205,
     /// A program that is needed is not installed.
     MissingProgram = 300,
     /// A program that is needed could not be run, or failed.
@@ -80,6 +84,8 @@ impl ErrorKind {
         Self::ImageInUse,
         Self::InvalidImage,
         Self::SourceFailed,
+        Self::ImageExists,
+        Self::FileExists,
         Self::MissingProgram,
         Self::ProgramFailed,
         Self::HostDiskFull,
@@ -117,6 +123,8 @@ impl ErrorKind {
             Self::ImageInUse => "image-in-use",
             Self::InvalidImage => "invalid-image",
             Self::SourceFailed => "source-failed",
+            Self::ImageExists => "image-exists",
+            Self::FileExists => "file-exists",
             Self::MissingProgram => "missing-program",
             Self::ProgramFailed => "program-failed",
             Self::HostDiskFull => "host-disk-full",

@@ -1,5 +1,6 @@
 //! What a long call tells while it works.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -77,6 +78,16 @@ pub enum Event {
         image: Image,
         /// Whether it was brought in; else it was there already.
         fetched: bool,
+        /// How long it took, in seconds.
+        #[serde(serialize_with = "seconds")]
+        elapsed: Duration,
+    },
+    /// The file of an export is whole, and at its place.
+    ExportFinished {
+        /// The file.
+        path: PathBuf,
+        /// What it occupies on the host's disk, in bytes.
+        real_size: u64,
         /// How long it took, in seconds.
         #[serde(serialize_with = "seconds")]
         elapsed: Duration,

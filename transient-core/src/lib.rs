@@ -29,6 +29,7 @@ mod call;
 mod cancel;
 mod error;
 mod event;
+mod export;
 mod host;
 pub mod image;
 pub mod imagefile;
@@ -42,17 +43,22 @@ mod suggest;
 mod sys;
 
 pub use build::{
-    BuildOptions, DiskLayout, Mount, PartitionKind, PlacedPartition, Plan, Step, Terminal, build,
+    BuildOptions, DiskLayout, Mount, PartitionKind, PlacedPartition, Plan, Step, Terminal, build, check,
 };
 pub use builder::{Accelerator, Network, VmOptions, appliance};
 pub use cancel::CancelToken;
 pub use error::{Error, ErrorKind, Location};
 pub use event::{Event, Stream};
+pub use export::{ExportFormat, ExportOptions, export};
 pub use image::{Image, ImageName, ImageSpec};
 pub use imagefile::Imagefile;
+pub use layer::CachedLayer;
 pub use locations::{Downloads, Locations};
-pub use source::pull;
-pub use store::{Listing, Store};
+pub use source::{ImportOptions, import, pull};
+pub use store::{
+    HistoryStep, ImageCheck, Inspection, Listing, MadeBy, Parent, Provenance, PruneOptions, Pruned, Store,
+    tag,
+};
 
 /// What the README shows compiles.
 #[cfg(doctest)]

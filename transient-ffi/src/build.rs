@@ -102,6 +102,33 @@ pub extern "C" fn transient_build_options_set_local(
     })
 }
 
+/// Sets whether every step is carried out, also those whose result is in the cache; the cache gets the new ones. The
+/// default is false.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_no_cache(
+    options: *mut transient_build_options,
+    no_cache: bool,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.no_cache = no_cache;
+        Ok(())
+    })
+}
+
+/// Sets how many bytes the layers in the cache may occupy after the build, those in use aside. The default is 20 GiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_cache_limit(
+    options: *mut transient_build_options,
+    bytes: u64,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.cache_limit = bytes;
+        Ok(())
+    })
+}
+
 /// Sets the memory of the builder VM, in bytes; 0 is 2 GiB or what the host can spare, the default.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_build_options_set_memory(

@@ -1,6 +1,6 @@
 //! Events, as C sees them.
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CString, OsStr, c_char, c_void};
 
 use transient_core::{Event, Stream};
 
@@ -29,6 +29,8 @@ pub enum transient_event_kind {
     BuildFinished = 8,
     /// `pull_finished`
     PullFinished = 9,
+    /// `export_finished`
+    ExportFinished = 10,
 }
 
 /// The two output streams of a command.
@@ -143,6 +145,18 @@ pub struct transient_pull_finished {
     pub elapsed: f64,
 }
 
+/// The file of an export is whole, and at its place.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_export_finished {
+    /// The file.
+    pub path: *const c_char,
+    /// What it occupies on the host's disk, in bytes.
+    pub real_size: u64,
+    /// How many seconds it took.
+    pub elapsed: f64,
+}
+
 /// What happened; the event's kind says which member it is.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -166,6 +180,8 @@ pub union transient_event_data {
     pub build_finished: transient_build_finished,
     /// An image is in the backend.
     pub pull_finished: transient_pull_finished,
+    /// The file of an export is whole.
+    pub export_finished: transient_export_finished,
 }
 
 /// One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -231,14 +247,14 @@ fn translate(
     strings: &mut Vec<CString>,
     image: &mut Option<transient_image>,
 ) -> Option<(transient_event_kind, transient_event_data)> {
-    let mut keep = |text: &str| {
-        strings.push(c_string(text));
+    let mut keep = |text: &dyn AsRef<OsStr>| {
+        strings.push(c_string(text.as_ref()));
         address(strings.last())
     };
     Some(match event {
         Event::StepStarted { step, steps, instruction, line } => {
             let (step, steps, line) = (*step, *steps, *line);
-            let step_started = transient_step_started { step, steps, instruction: keep(instruction), line };
+            let step_started = transient_step_started { step, steps, instruction: keep(&instruction), line };
             (transient_event_kind::StepStarted, transient_event_data { step_started })
         }
         Event::StepFinished { step, elapsed, cached } => {
@@ -247,7 +263,7 @@ fn translate(
             (transient_event_kind::StepFinished, transient_event_data { step_finished })
         }
         Event::BuilderStarted { accelerator, elapsed } => {
-            let (accelerator, elapsed) = (keep(accelerator), elapsed.as_secs_f64());
+            let (accelerator, elapsed) = (keep(&accelerator), elapsed.as_secs_f64());
             let builder_started = transient_builder_started { accelerator, elapsed };
             (transient_event_kind::BuilderStarted, transient_event_data { builder_started })
         }
@@ -261,16 +277,16 @@ fn translate(
         }
         Event::Progress { task, done, total, finished } => {
             let (done, total, finished) = (*done, total.unwrap_or(0), *finished);
-            let progress = transient_progress { task: keep(task), done, total, finished };
+            let progress = transient_progress { task: keep(&task), done, total, finished };
             (transient_event_kind::Progress, transient_event_data { progress })
         }
         Event::Warning { message, hint } => {
-            let hint = hint.as_deref().map_or(std::ptr::null(), &mut keep);
-            let warning = transient_warning { message: keep(message), hint };
+            let hint = hint.as_ref().map_or(std::ptr::null(), |hint| keep(&hint));
+            let warning = transient_warning { message: keep(&message), hint };
             (transient_event_kind::Warning, transient_event_data { warning })
         }
         Event::Note { message } => {
-            let note = transient_note { message: keep(message) };
+            let note = transient_note { message: keep(&message) };
             (transient_event_kind::Note, transient_event_data { note })
         }
         Event::BuildFinished { image: built, elapsed } => {
@@ -283,6 +299,11 @@ fn translate(
             let elapsed = elapsed.as_secs_f64();
             let pull_finished = transient_pull_finished { image, fetched: *fetched, elapsed };
             (transient_event_kind::PullFinished, transient_event_data { pull_finished })
+        }
+        Event::ExportFinished { path, real_size, elapsed } => {
+            let (path, real_size, elapsed) = (keep(&path), *real_size, elapsed.as_secs_f64());
+            let export_finished = transient_export_finished { path, real_size, elapsed };
+            (transient_event_kind::ExportFinished, transient_event_data { export_finished })
         }
         _ => return None,
     })

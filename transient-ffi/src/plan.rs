@@ -54,7 +54,7 @@ unsafe impl Send for transient_plan {}
 unsafe impl Sync for transient_plan {}
 
 impl transient_plan {
-    fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let mut strings = Vec::new();
         let mut keep = |text: CString| {
             strings.push(text);

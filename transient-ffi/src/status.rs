@@ -31,6 +31,10 @@ pub enum transient_status {
     InvalidImage = 202,
     /// An image could not be brought in from its source.
     SourceFailed = 203,
+    /// The backend has an image of that name already.
+    ImageExists = 204,
+    /// A file is there already that would have to be replaced.
+    FileExists = 205,
     /// A program that is needed is not installed.
     MissingProgram = 300,
     /// A program that is needed could not be run, or failed.
@@ -83,6 +87,8 @@ impl From<ErrorKind> for transient_status {
             ErrorKind::ImageInUse => Self::ImageInUse,
             ErrorKind::InvalidImage => Self::InvalidImage,
             ErrorKind::SourceFailed => Self::SourceFailed,
+            ErrorKind::ImageExists => Self::ImageExists,
+            ErrorKind::FileExists => Self::FileExists,
             ErrorKind::MissingProgram => Self::MissingProgram,
             ErrorKind::ProgramFailed => Self::ProgramFailed,
             ErrorKind::HostDiskFull => Self::HostDiskFull,

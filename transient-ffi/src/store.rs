@@ -1,6 +1,6 @@
 //! The images of a user.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, OsStr, c_char};
 
 use transient_core::{ImageName, Store};
 
@@ -168,6 +168,12 @@ fn image_names(names: *const *const c_char, length: usize) -> Result<Vec<ImageNa
 /// Names, or other short texts. It never changes: several threads may read it at once.
 #[derive(Debug)]
 pub struct transient_name_list(Strings);
+
+impl transient_name_list {
+    pub(crate) fn new<T: AsRef<OsStr>>(texts: impl IntoIterator<Item = T>) -> Self {
+        Self(Strings::new(texts))
+    }
+}
 
 /// Returns how many there are.
 #[unsafe(no_mangle)]

@@ -9,7 +9,21 @@ use crate::text::string;
 pub const TRANSIENT_ABI_VERSION: u32 = 1;
 
 /// What `transient_has_feature` knows. A name is never reused.
-const FEATURES: &[&str] = &["appliance", "build", "imagefile", "inspect", "log", "plan", "pull", "store"];
+const FEATURES: &[&str] = &[
+    "appliance",
+    "build",
+    "cache",
+    "check",
+    "exchange",
+    "history",
+    "imagefile",
+    "inspect",
+    "log",
+    "plan",
+    "prune",
+    "pull",
+    "store",
+];
 
 /// Returns the ABI of the library that is loaded; it is `TRANSIENT_ABI_VERSION` of the header that fits it.
 #[unsafe(no_mangle)]
@@ -25,8 +39,8 @@ pub extern "C" fn transient_version() -> *const c_char {
     VERSION.as_ptr().cast()
 }
 
-/// Returns whether the library has a feature: `appliance`, `build`, `imagefile`, `inspect`, `log`, `plan`, `pull`
-/// or `store` in this release. Any other name, also none, gives false.
+/// Returns whether the library has a feature: `appliance`, `build`, `cache`, `check`, `exchange`, `history`, `imagefile`,
+/// `inspect`, `log`, `plan`, `prune`, `pull` or `store` in this release. Any other name, also none, gives false.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_has_feature(name: *const c_char) -> bool {
     infallible(|| string(name, "name").is_ok_and(|name| FEATURES.contains(&name)))

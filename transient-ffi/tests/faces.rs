@@ -9,6 +9,10 @@ use std::path::Path;
 
 use syn::{Fields, ImplItem, Item, UseTree, Visibility};
 
+/// The functions that are no methods.
+const FUNCTIONS: [&str; 8] =
+    ["build", "check", "pull", "tag", "import", "export", "appliance::build", "appliance::find"];
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 fn read(below: impl AsRef<Path>) -> String {
@@ -61,8 +65,7 @@ fn offered() -> BTreeSet<String> {
     types.extend(["Appliance", "Description", "IncludedFile", "Inputs"].map(str::to_owned));
     // its numbers are compared where the statuses are
     let variants_elsewhere = ["ErrorKind"];
-    let mut offered =
-        BTreeSet::from(["build", "pull", "appliance::build", "appliance::find"].map(str::to_owned));
+    let mut offered = BTreeSet::from(FUNCTIONS.map(str::to_owned));
     for item in items(&Path::new(ROOT).join("transient-core/src")) {
         match item {
             Item::Struct(item) if types.contains(&item.ident.to_string()) => {

@@ -163,6 +163,29 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_archive_that_was_cut_short_is_an_error() {
+        use std::io::Cursor;
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(&tar()).expect("written");
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 0);
+        xz.write_all(&tar()).expect("written");
+        let zstd = zstd::encode_all(Cursor::new(tar()), 1).expect("packed");
+        let all = [gzip(&tar()), bzip2.finish().expect("finished"), xz.finish().expect("finished"), zstd];
+        for whole in all {
+            for length in (1..10).map(|tenth| tenth * whole.len() / 10).chain([whole.len() - 1]) {
+                let mut file = tempfile::tempfile().expect("a file");
+                file.write_all(&whole[..length]).expect("written");
+                let read = open(file, Path::new("cut.tar.x"), Box::new(|_| ())).map(|stream| match stream {
+                    Some(mut stream) => stream.read_to_end(&mut Vec::new()).is_err(),
+                    // Too little is left to tell what it is.
+                    None => length < 32 || Compression::detect(&whole[..length]).is_some(),
+                });
+                assert!(read.unwrap_or(true), "{length} of {}: {:?}", whole.len(), &whole[..4]);
+            }
+        }
+    }
+
+    #[test]
     fn a_name_that_lies_is_told() {
         let error = opened("rootfs.tar.gz", b"<html>not found</html>").expect_err("no archive");
         assert!(error.to_string().contains("is no tar archive"), "{error}");

@@ -26,14 +26,19 @@ pub(super) struct WorkingDisk<'a> {
 }
 
 impl<'a> WorkingDisk<'a> {
-    /// A disk of `size` bytes, whose files are made in `folder`.
-    pub(super) fn new(layers: &'a Layers, folder: &'a Path, size: u64, replace: bool) -> Self {
-        Self { layers, folder, base: None, size, chain: Vec::new(), made: 0, replace }
+    /// A disk whose files are made in `folder`.
+    pub(super) fn new(layers: &'a Layers, folder: &'a Path, replace: bool) -> Self {
+        Self { layers, folder, base: None, size: 0, chain: Vec::new(), made: 0, replace }
     }
 
-    /// Begins with an image.
-    pub(super) fn stand_on_image(&mut self, base: Option<PathBuf>) {
-        self.base = base;
+    /// Begins with nothing on `size` bytes.
+    pub(super) fn begin_empty(&mut self, size: u64) {
+        self.size = size;
+    }
+
+    /// Begins with an image, whose disk has that size.
+    pub(super) fn begin_with_image(&mut self, size: u64, image: PathBuf) {
+        (self.size, self.base) = (size, Some(image));
     }
 
     /// Goes on from these layers.

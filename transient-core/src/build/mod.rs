@@ -1,10 +1,13 @@
 //! Carrying out an Imagefile.
 
 mod archive;
+mod base;
+mod check;
 mod context;
 mod copy;
 mod disk;
 mod inputs;
+mod log;
 mod plan;
 mod run;
 mod stage;
@@ -15,6 +18,7 @@ mod work;
 use std::path::PathBuf;
 use std::time::Instant;
 
+pub use check::check;
 pub use plan::{DiskLayout, Plan, Step};
 pub use transient_guest::protocol::{Mount, Partition as PlacedPartition, PartitionKind};
 
@@ -22,6 +26,9 @@ use crate::builder::VmOptions;
 use crate::call::call;
 use crate::image::Image;
 use crate::{CancelToken, Error, Event, ImageName, Store};
+
+/// The name of an Imagefile in its build directory.
+const IMAGEFILE: &str = "Imagefile";
 
 /// What to build, and how.
 #[derive(Debug)]

@@ -17,8 +17,6 @@ pub(super) struct Stage {
     pub(super) steps: Range<usize>,
     /// What the layer is found by; `None` is one that is never kept.
     pub(super) key: Option<Key>,
-    /// What the steps read.
-    pub(super) inputs: Vec<Input>,
 }
 
 /// What counts for every step, whatever it does.
@@ -50,12 +48,12 @@ pub(super) fn stages<'p>(
         let mut maker = KeyMaker::new("disk");
         plan.steps[..first].iter().for_each(|step| add_instruction(&mut maker, &step.instruction));
         parent = parent.map(|parent| below(maker, parent));
-        stages.push(Stage { steps: 0..first, key: parent, inputs: Vec::new() });
+        stages.push(Stage { steps: 0..first, key: parent });
     }
     for (index, step) in plan.steps.iter().enumerate().skip(first) {
         let inputs = read(&step.instruction, context, cancel).map_err(|error| (step, error))?;
         parent = parent.and_then(|parent| ground.step(parent, &step.instruction, &inputs));
-        stages.push(Stage { steps: index..index + 1, key: parent, inputs });
+        stages.push(Stage { steps: index..index + 1, key: parent });
     }
     Ok(stages)
 }

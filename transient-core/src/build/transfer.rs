@@ -14,20 +14,20 @@ use crate::event::Reporter;
 use crate::imagefile::Transfer;
 use crate::{Error, Event};
 
-/// Checks that every source of COPY can be had, so that a mistake shows before anything boots.
-pub(super) fn check_copy(context: &Context, transfer: &Transfer) -> Result<(), Error> {
-    transfer.sources.iter().try_for_each(|source| match context.find(source)?.kind {
+/// Checks that a source of COPY can be had, so that a mistake shows before anything boots.
+pub(super) fn check_copy(context: &Context, source: &Path) -> Result<(), Error> {
+    match context.find(source)?.kind {
         FileType::RegularFile => context.open_file(source).map(drop),
         _ => Ok(()),
-    })
+    }
 }
 
-/// Checks that every source of ADD can be had; it looks into what a link leads to.
-pub(super) fn check_add(context: &Context, transfer: &Transfer) -> Result<(), Error> {
-    transfer.sources.iter().try_for_each(|source| match context.find(source)?.kind {
+/// Checks that a source of ADD can be had; it looks into what a link leads to.
+pub(super) fn check_add(context: &Context, source: &Path) -> Result<(), Error> {
+    match context.find(source)?.kind {
         FileType::Directory => Ok(()),
         _ => context.open_file(source).map(drop),
-    })
+    }
 }
 
 /// Copies the sources as `cp -r` does.

@@ -9,15 +9,16 @@ use transient_guest::protocol::{MountedDevice, Request};
 
 use super::context::Context;
 use super::disk::WorkingDisk;
+use super::log::Log;
 use super::plan::{Plan, Step};
-use super::stage::{Ground, Stage, finished};
+use super::stage::{self, Ground, Stage};
 use super::{BuildOptions, transfer};
 use crate::builder::{Boot, Builder, appliance, check_terminal};
 use crate::error::Location;
 use crate::event::{Event, Reporter};
 use crate::imagefile::{Imagefile, Instruction};
 use crate::layer::{Key, Layers, Made};
-use crate::store::Lock;
+use crate::store::{HistoryStep, Lock};
 use crate::{CancelToken, Error, ErrorKind};
 
 /// How much of a failed command's output its error shows.
@@ -49,12 +50,14 @@ struct Running {
 impl<'a> Work<'a> {
     /// Brings the disk to the state after the last step, finished. Blocks; the calling thread outlives every process
     /// that is started.
-    pub(super) fn carry_out(&self, disk: &mut WorkingDisk<'a>) -> Result<(), Error> {
+    pub(super) fn carry_out(&self, disk: &mut WorkingDisk<'a>, log: &mut Log) -> Result<(), Error> {
         let last = self.stages.last().map_or_else(|| Some(self.ground.key()), |stage| stage.key);
-        let finished = last.map(finished);
+        let finished = last.map(stage::finished);
         let (done, claim) = self.go_on_from(disk, finished)?;
-        for stage in &self.stages[..done] {
+        for (stage, layer) in self.stages[..done].iter().zip(disk.chain()) {
             self.tell_cached(stage);
+            log.cached(&layer.record.made.steps);
+            log.booted(&layer.record.made.accelerator);
         }
         if finished.is_some() && disk.chain().last().map(|layer| layer.record.key) == finished {
             return Ok(());
@@ -68,7 +71,7 @@ impl<'a> Work<'a> {
             let result = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => Err(Error::cancelled()),
-                result = self.run_stages(disk, done, claim, finished, &processes) => result,
+                result = self.run_stages(disk, log, (done, claim, finished), &processes) => result,
             };
             // The machine is dropped by now; QEMU must be gone before its files are.
             processes.close();
@@ -130,22 +133,24 @@ impl<'a> Work<'a> {
     async fn run_stages(
         &self,
         disk: &mut WorkingDisk<'_>,
-        done: usize,
-        mut claim: Option<Lock>,
-        finished: Option<Key>,
+        log: &mut Log,
+        (done, mut claim, finished): (usize, Option<Lock>, Option<Key>),
         processes: &TaskTracker,
     ) -> Result<(), Error> {
         let mut running = None;
         for (index, stage) in self.stages.iter().enumerate().skip(done) {
+            let before = log.len();
             for step in &self.plan.steps[stage.steps.clone()] {
+                let begun = Instant::now();
                 self.run_step(step, disk, &mut running, processes).await?;
+                log.step(step, begun);
+                self.reporter.send(self::finished(step, begun)).await;
             }
             if let (Some(key), Some(running)) = (stage.key, &mut running) {
                 // In this order: whoever waits for this stage finds the next one taken.
                 let next = self.stages.get(index + 1).map_or(finished, |stage| stage.key);
                 let next = next.and_then(|key| self.layers.try_claim(key));
-                let shown = self.plan.steps[stage.steps.end - 1].shown();
-                let made = self.made(disk, running, shown);
+                let made = self.made(disk, running, log.after(before).to_vec());
                 disk.keep(&mut running.builder, key, made).await?;
                 claim = next;
             }
@@ -154,7 +159,8 @@ impl<'a> Work<'a> {
             Some(running) => running,
             None => self.boot(disk, processes).await?,
         };
-        let made = self.made(disk, &running, "finish".to_owned());
+        log.booted(running.builder.accelerator());
+        let made = self.made(disk, &running, Vec::new());
         running.builder.finish().await?;
         if let Some(key) = finished {
             disk.keep_finished(key, made)?;
@@ -163,10 +169,11 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn made(&self, disk: &WorkingDisk<'_>, running: &Running, instruction: String) -> Made {
+    fn made(&self, disk: &WorkingDisk<'_>, running: &Running, steps: Vec<HistoryStep>) -> Made {
         let parent = disk.chain().last().map(|layer| layer.record.key);
         let (since, mounts) = (running.since, running.mounts.clone());
-        Made { parent, base: self.ground.base, instruction, since, mounts }
+        let accelerator = running.builder.accelerator().to_owned();
+        Made { parent, base: self.ground.base, steps, accelerator, since, mounts }
     }
 
     async fn run_step(
@@ -176,8 +183,10 @@ impl<'a> Work<'a> {
         running: &mut Option<Running>,
         processes: &TaskTracker,
     ) -> Result<(), Error> {
-        let started = Instant::now();
-        self.reporter.send(self.started(step)).await;
+        // That the first one begins was told before the name was waited for.
+        if step.number > 1 {
+            self.reporter.send(started(step, self.plan)).await;
+        }
         let done = async {
             if matches!(step.instruction, Instruction::From(_)) {
                 return Ok(());
@@ -190,10 +199,7 @@ impl<'a> Work<'a> {
                 None => Ok(()),
             }
         };
-        done.await.map_err(|error| placed(error, step, self.imagefile))?;
-        let elapsed = started.elapsed();
-        self.reporter.send(Event::StepFinished { step: step.number, elapsed, cached: false }).await;
-        Ok(())
+        done.await.map_err(|error| placed(error, step, self.imagefile))
     }
 
     async fn step(&self, step: &Step, builder: &Builder) -> Result<(), Error> {
@@ -278,13 +284,11 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn started(&self, step: &Step) -> Event {
-        started(step, self.plan)
-    }
-
     fn tell_cached(&self, stage: &Stage) {
         for step in &self.plan.steps[stage.steps.clone()] {
-            self.reporter.send_blocking(self.started(step));
+            if step.number > 1 {
+                self.reporter.send_blocking(started(step, self.plan));
+            }
             let cached = Event::StepFinished { step: step.number, elapsed: Duration::ZERO, cached: true };
             self.reporter.send_blocking(cached);
         }
@@ -295,6 +299,11 @@ impl<'a> Work<'a> {
 pub(super) fn started(step: &Step, plan: &Plan) -> Event {
     let (number, steps) = (step.number, plan.steps.len());
     Event::StepStarted { step: number, steps, instruction: step.shown(), line: step.line }
+}
+
+/// Tells that a step was carried out.
+pub(super) fn finished(step: &Step, begun: Instant) -> Event {
+    Event::StepFinished { step: step.number, elapsed: begun.elapsed(), cached: false }
 }
 
 /// Says where in the Imagefile an error came up.

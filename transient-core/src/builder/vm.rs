@@ -35,6 +35,7 @@ pub(crate) struct Builder {
     session: Session,
     data: Arc<std::os::unix::net::UnixStream>,
     memory: u64,
+    accelerator: &'static str,
     reporter: Reporter,
     /// How often the disk has got a new file.
     snapshots: usize,
@@ -117,7 +118,8 @@ impl Boot<'_> {
         let (accelerator, elapsed) = (accelerated.name(), started.elapsed());
         self.reporter.send(Event::BuilderStarted { accelerator, elapsed }).await;
         let (data, memory) = (Arc::new(channels.data), configuration.memory);
-        Ok(Builder { machine, monitor, session, data, memory, reporter: self.reporter.clone(), snapshots: 0 })
+        let reporter = self.reporter.clone();
+        Ok(Builder { machine, monitor, session, data, memory, accelerator, reporter, snapshots: 0 })
     }
 
     fn configuration(&self, accelerated: Accelerated) -> Configuration {
@@ -135,6 +137,11 @@ impl Boot<'_> {
 }
 
 impl Builder {
+    /// Returns what runs its instructions: `kvm` or `tcg`.
+    pub(crate) fn accelerator(&self) -> &'static str {
+        self.accelerator
+    }
+
     /// Runs a command in the image and returns its exit status. What it writes is reported, and goes to `kept`.
     pub(crate) async fn run(&self, command: &str, mut kept: impl FnMut(Stream, &[u8])) -> Result<u32, Error> {
         let output = async |stream, data: &[u8]| {

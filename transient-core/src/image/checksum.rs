@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::digest::DynDigest;
 
 use super::spec::invalid;
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// What the bytes of a source must add up to, as they are before anything is unpacked.
 ///
@@ -64,6 +64,19 @@ impl Algorithm {
 }
 
 impl Checksum {
+    /// Reads what `sha256sum` prints for a file: 64 hexadecimal digits.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::InvalidArgument`].
+    pub fn sha256(digest: &str) -> Result<Self, Error> {
+        Self::new(Algorithm::Sha256, digest).map_err(|error| {
+            let hints = error.hints().to_vec();
+            let argument = Error::new(ErrorKind::InvalidArgument, error.to_string());
+            hints.into_iter().fold(argument, Error::hint)
+        })
+    }
+
     /// Reads the checksum of a vagrant box; the registry names the algorithm.
     pub(crate) fn of_box(algorithm: &str, digest: &str) -> Result<Self, Error> {
         match Algorithm::find(&Algorithm::ALL, algorithm) {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -12,6 +13,11 @@ use crate::{Error, ErrorKind};
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'~');
 /// What Linux allows for the name of a file.
 const LONGEST: usize = 255;
+/// How the names of image files end.
+const EXTENSIONS: [&str; 16] = [
+    "img", "image", "raw", "qcow2", "qcow", "qed", "vmdk", "vhdx", "vhd", "vdi", "hdd", "gz", "bz2", "xz",
+    "zst", "zstd",
+];
 
 /// The name of an image: any non-empty text without NUL whose encoded form can be a file name.
 ///
@@ -65,6 +71,33 @@ impl ImageName {
         Self::new(percent_decode_str(file_name).decode_utf8().ok()?).ok()
     }
 
+    /// Returns the name that an image of this file may have: the file's, without what tells its format and compression.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use transient_core::ImageName;
+    ///
+    /// assert_eq!(ImageName::of_file(Path::new("/tmp/debian-12.5.qcow2.xz"))?.as_str(), "debian-12.5");
+    /// # Ok::<(), transient_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidImageName`] when nothing is left, or what is left is no UTF-8.
+    pub fn of_file(path: &Path) -> Result<Self, Error> {
+        let mut rest = path.file_name().map(Path::new).unwrap_or(Path::new(""));
+        let is_known =
+            |extension: &OsStr| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
+        while rest.extension().is_some_and(is_known) {
+            rest = rest.file_stem().map(Path::new).unwrap_or(rest);
+        }
+        let name = rest.to_str().map(Self::new);
+        name.and_then(Result::ok).ok_or_else(|| {
+            let message = format!("'{}' gives no name for an image", path.display());
+            Error::new(ErrorKind::InvalidImageName, message).hint("give the image a name of its own")
+        })
+    }
+
     /// Returns the name as people write it.
     pub fn as_str(&self) -> &str {
         &self.name
@@ -113,6 +146,23 @@ mod tests {
         ] {
             assert_eq!(ImageName::new(name).unwrap().encoded(), encoded);
             assert_eq!(ImageName::from_encoded(OsStr::new(encoded)).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn files_give_names() {
+        let of = |path: &str| ImageName::of_file(Path::new(path)).map(|name| name.name);
+        for (path, name) in [
+            ("a/b.qcow2", "b"),
+            ("Debian-12.5.IMG.Xz", "Debian-12.5"),
+            ("web.v2", "web.v2"),
+            ("plain", "plain"),
+            (".raw", ".raw"),
+        ] {
+            assert_eq!(of(path).unwrap(), name);
+        }
+        for path in ["/", "..", ""] {
+            assert_eq!(of(path).unwrap_err().kind(), ErrorKind::InvalidImageName, "{path}");
         }
     }
 

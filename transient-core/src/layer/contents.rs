@@ -1,4 +1,4 @@
-//! Digests of whole images, remembered: an image that is still the same file is not read again.
+//! Digests of whole images, remembered: an image is read-only, so one that is still the same file is not read again.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Digest;
-use super::record::Witness;
 use crate::event::Reporter;
 use crate::{CancelToken, Error};
 
@@ -19,7 +18,9 @@ const CHUNK: usize = 8 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Remembered {
-    witness: Witness,
+    length: u64,
+    /// Not when the file was last changed in any way: it gets and loses names.
+    modified: (i64, i64),
     digest: Digest,
 }
 
@@ -33,22 +34,21 @@ pub(crate) fn digest_of(
     let failed = |error| Error::io(format!("cannot read '{}'", image.display()), error);
     let file = File::open(image).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    let witness = Witness::of(&file).map_err(failed)?;
+    let (length, modified) = (metadata.len(), (metadata.mtime(), metadata.mtime_nsec()));
     let note = cache.join(FOLDER).join(format!("{}-{}.json", metadata.dev(), metadata.ino()));
-    if let Some(digest) = recall(&note, &witness) {
-        return Ok(digest);
+    if let Some(known) = recall(&note).filter(|known| (known.length, known.modified) == (length, modified)) {
+        return Ok(known.digest);
     }
-    let digest = read(&file, metadata.len(), reporter, cancel)
+    let digest = read(&file, length, reporter, cancel)
         .map_err(|error| cancel.check().err().unwrap_or_else(|| failed(error)))?;
-    if let Err(error) = remember(&note, &Remembered { witness, digest }) {
+    if let Err(error) = remember(&note, &Remembered { length, modified, digest }) {
         tracing::debug!("'{}' is not remembered: {error}", image.display());
     }
     Ok(digest)
 }
 
-fn recall(note: &Path, witness: &Witness) -> Option<Digest> {
-    let remembered: Remembered = serde_json::from_slice(&fs::read(note).ok()?).ok()?;
-    (remembered.witness == *witness).then_some(remembered.digest)
+fn recall(note: &Path) -> Option<Remembered> {
+    serde_json::from_slice(&fs::read(note).ok()?).ok()
 }
 
 fn remember(note: &PathBuf, remembered: &Remembered) -> io::Result<()> {

@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 
 use super::{Key, Made, Record};
 use crate::event::Reporter;
-use crate::store::{Lock, Scratch, sweep};
+use crate::store::{Lock, Scratch};
 use crate::{CancelToken, Error, host};
 
 /// Where layers are, in the cache.
@@ -52,6 +52,11 @@ pub(crate) struct Listed {
 }
 
 impl Layers {
+    /// Returns the layers of a cache, which need not be there.
+    pub(crate) fn below(cache: &Path) -> Self {
+        Self { folder: cache.join(FOLDER), boot: host::boot_id() }
+    }
+
     /// Opens the layers of a cache, and makes the folder where it is missing.
     pub(crate) fn open(cache: &Path) -> Result<Self, Error> {
         let folder =
@@ -62,8 +67,7 @@ impl Layers {
 
     /// Makes a folder for layers to come, and clears away those of the dead.
     pub(crate) fn scratch(&self) -> Result<Scratch, Error> {
-        sweep(&self.folder, SCRATCH);
-        Scratch::make(&self.folder, SCRATCH)
+        Scratch::make_clean(&self.folder, SCRATCH)
     }
 
     /// Takes a key, to make its layer. While another build has it, says so and waits.
@@ -167,7 +171,6 @@ impl Layers {
     /// Throws the layers away that were not used for the longest time, until those that are left occupy no more than
     /// `limit` bytes. None that is in use. Returns how many bytes that freed.
     pub(crate) fn prune(&self, limit: u64) -> u64 {
-        sweep(&self.folder, SCRATCH);
         let mut layers = self.list();
         layers.sort_by_key(|layer| layer.used);
         let mut total: u64 = layers.iter().map(|layer| layer.size).sum();
@@ -232,8 +235,11 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
 mod tests {
     use std::os::unix::fs::FileExt;
 
+    use std::time::Instant;
+
     use super::*;
     use crate::layer::Digest;
+    use crate::store::HistoryStep;
 
     struct Fixture {
         cache: tempfile::TempDir,
@@ -254,7 +260,8 @@ mod tests {
             let made = Made {
                 parent: parent.map(key),
                 base: None,
-                instruction: format!("RUN {name}"),
+                steps: vec![HistoryStep::now("it", format!("RUN {name}"), Instant::now())],
+                accelerator: "tcg".to_owned(),
                 since: 1,
                 mounts: Vec::new(),
             };
@@ -281,7 +288,8 @@ mod tests {
             drop(fixture.publish(name, parent));
         }
         let chain = fixture.layers.chain(key("c")).expect("whole");
-        let steps: Vec<_> = chain.iter().map(|layer| layer.record.made.instruction.as_str()).collect();
+        let steps: Vec<_> =
+            chain.iter().map(|layer| layer.record.made.steps[0].instruction.as_str()).collect();
         assert_eq!(steps, ["RUN a", "RUN b", "RUN c"]);
         drop(chain);
         fixture.layers.throw_away(key("b")).expect("thrown away");

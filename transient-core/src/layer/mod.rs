@@ -8,8 +8,10 @@ mod contents;
 mod digest;
 mod folder;
 mod record;
+mod store;
 
 pub(crate) use contents::digest_of;
 pub(crate) use digest::{Digest, Key, KeyMaker};
 pub(crate) use folder::{Layer, Layers};
 pub(crate) use record::{Input, Made, Record};
+pub use store::CachedLayer;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use transient_guest::protocol::MountedDevice;
 
 use super::{Digest, Key, KeyMaker};
+use crate::store::HistoryStep;
 
 /// The form of records; another one is not read.
 const FORM: u32 = 1;
@@ -26,14 +27,16 @@ pub(crate) struct Input {
 }
 
 /// What a layer was made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Made {
     /// The layer that it stands on; `None` on an empty disk, or on an image.
     pub(crate) parent: Option<Key>,
     /// The digest of the image that the chain stands on.
     pub(crate) base: Option<Digest>,
-    /// The instruction, as it may be shown.
-    pub(crate) instruction: String,
+    /// The steps, as they may be shown; none at the end of a build.
+    pub(crate) steps: Vec<HistoryStep>,
+    /// What ran the builder VM's instructions.
+    pub(crate) accelerator: String,
     /// Nanoseconds since 1970, before the first step of the chain changed anything.
     pub(crate) since: u64,
     /// What of an image is mounted; nothing on a new disk.
@@ -41,7 +44,7 @@ pub(crate) struct Made {
 }
 
 /// A whole layer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     form: u32,
     pub(crate) key: Key,
@@ -77,7 +80,7 @@ impl Record {
 
 /// What tells that a file was written to, or is another one. The time of the change cannot be set back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Witness {
+struct Witness {
     inode: u64,
     length: u64,
     modified: (i64, i64),
@@ -85,7 +88,7 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub(super) fn of(file: &File) -> io::Result<Self> {
+    fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
             inode: metadata.ino(),

@@ -1,13 +1,17 @@
 //! Running a program of the host to its end.
 
+mod pulse;
 pub(crate) mod qemu_img;
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
+
+use pulse::Pulse;
 
 use crate::sys::die_with_parent;
 use crate::{CancelToken, Error, ErrorKind};
@@ -24,6 +28,8 @@ pub(crate) struct Program {
     pub(crate) name: &'static str,
     /// How to get it, as a hint.
     pub(crate) package: &'static str,
+    /// How long it may do nothing at all.
+    pub(crate) patience: Duration,
 }
 
 impl Program {
@@ -57,14 +63,20 @@ impl Program {
         die_with_parent(&mut command);
         tracing::info!(target: "transient::run", "{command:?}");
         let mut child = command.spawn().map_err(|error| self.not_run(error))?;
-        let stderr = self.attend(&mut child, output, cancel);
+        let (stderr, hung) = self.attend(&mut child, output, cancel);
         let status = child.wait().map_err(|error| self.not_run(error))?;
         cancel.check()?;
-        self.judge(status, &stderr)
+        if hung { Err(self.hangs()) } else { self.judge(status, &stderr) }
     }
 
-    /// Passes on what the child prints until it closes its outputs; kills it on a cancel.
-    fn attend(self, child: &mut Child, output: &mut dyn FnMut(&[u8]), cancel: &CancelToken) -> Vec<u8> {
+    /// Passes on what the child prints until it closes its outputs; kills it on a cancel, and when it hangs.
+    /// Returns the end of its standard error, and whether it hung.
+    fn attend(
+        self,
+        child: &mut Child,
+        output: &mut dyn FnMut(&[u8]),
+        cancel: &CancelToken,
+    ) -> (Vec<u8>, bool) {
         let (sender, pieces) = mpsc::channel();
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         thread::scope(|scope| {
@@ -77,29 +89,37 @@ impl Program {
                 }
             });
             scope.spawn(move || stdout.map(|stdout| forward(stdout, &sender)));
-            let mut killed = false;
+            let mut pulse = Pulse::new(child.id());
+            let (mut killed, mut hung) = (false, false);
             loop {
                 match pieces.recv_timeout(CANCEL_INTERVAL) {
                     Ok(piece) => output(&piece),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                if cancel.is_cancelled() && !killed {
+                hung = hung || pulse.is_gone_for(self.patience);
+                if (cancel.is_cancelled() || hung) && !killed {
                     killed = true;
                     if let Err(error) = child.kill() {
                         tracing::warn!("{} could not be killed: {error}", self.name);
                     }
                 }
             }
-            errors.join().unwrap_or_default()
+            (errors.join().unwrap_or_default(), hung)
         })
+    }
+
+    fn hangs(self) -> Error {
+        let (name, patience) = (self.name, self.patience.as_secs());
+        Error::new(ErrorKind::ProgramFailed, format!("'{name}' hangs: it has done nothing for {patience} s"))
+            .hint("it was stopped, or waits for a disk that does not answer; it was killed, try again")
     }
 
     fn judge(self, status: ExitStatus, stderr: &[u8]) -> Result<(), Error> {
         if status.success() {
             return Ok(());
         }
-        let words = String::from_utf8_lossy(stderr).trim().to_owned();
+        let words = without_repeats(&String::from_utf8_lossy(stderr));
         let full = ["No space left on device", "Disk quota exceeded"].iter().any(|said| words.contains(said));
         let kind = if full { ErrorKind::HostDiskFull } else { ErrorKind::ProgramFailed };
         let error = Error::new(kind, format!("'{}' failed ({status})", self.name));
@@ -115,6 +135,13 @@ impl Program {
         let message = format!("Could not run required program '{}'", self.name);
         Error::new(ErrorKind::ProgramFailed, message).caused_by(error)
     }
+}
+
+/// Keeps the first of lines that differ in numbers only: what works on many parts at once fails as often.
+fn without_repeats(words: &str) -> String {
+    let mut said = HashSet::new();
+    let new = |line: &&str| said.insert(line.replace(|character: char| character.is_ascii_digit(), ""));
+    words.trim().lines().filter(new).collect::<Vec<_>>().join("\n")
 }
 
 /// Sends what comes, until the end.
@@ -148,7 +175,8 @@ mod tests {
 
     fn run(name: &'static str, arguments: &[&str], cancel: &CancelToken) -> Result<String, Error> {
         let mut printed = Vec::new();
-        let program = Program { name, package: "install the package that has it" };
+        let package = "install the package that has it";
+        let program = Program { name, package, patience: Duration::from_secs(3) };
         let arguments = arguments.iter().map(OsStr::new);
         program.run(arguments, &mut |piece| printed.extend_from_slice(piece), cancel)?;
         Ok(String::from_utf8(printed).expect("UTF-8"))
@@ -183,6 +211,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_many_times_is_told_once() {
+        let script =
+            "echo 'writing at 10: broken' >&2; echo 'writing at 7: broken' >&2; echo done >&2; exit 1";
+        let error = run("sh", &["-c", script], &CancelToken::new()).expect_err("fails");
+        assert!(error.report().ends_with(": writing at 10: broken\ndone"), "{}", error.report());
+    }
+
+    #[test]
     fn a_full_disk_is_told_apart() {
         let script = "echo 'write failed: No space left on device' >&2; exit 1";
         let error = run("sh", &["-c", script], &CancelToken::new()).expect_err("fails");
@@ -194,6 +230,23 @@ mod tests {
         let script = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo; echo last >&2; exit 1";
         let report = run("sh", &["-c", script], &CancelToken::new()).expect_err("fails").report();
         assert!(report.ends_with("last") && report.len() < 2 * STDERR_KEPT);
+    }
+
+    #[test]
+    fn one_that_hangs_is_killed() {
+        let begin = Instant::now();
+        for script in ["kill -STOP $$", "exec sleep 600"] {
+            let error = run("sh", &["-c", script], &CancelToken::new()).expect_err("hangs");
+            assert_eq!(error.kind(), ErrorKind::ProgramFailed);
+            assert_eq!(error.to_string(), "'sh' hangs: it has done nothing for 3 s");
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn one_that_is_slow_is_waited_for() {
+        let script = "for i in 1 2 3 4 5; do sleep 1; : < /proc/self/stat; done; echo done";
+        assert_eq!(run("sh", &["-c", script], &CancelToken::new()).expect("runs"), "done\n");
     }
 
     #[test]

@@ -6,46 +6,45 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Program;
-use crate::image::header::Format;
+use crate::image::header::{Format, Header};
 use crate::qemu::block;
-use crate::{CancelToken, Error};
+use crate::{CancelToken, Error, ErrorKind};
 
 const QEMU_IMG: Program = Program {
     name: "qemu-img",
     package: "install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora)",
+    // Disks of networks may take their time.
+    patience: Duration::from_secs(120),
 };
+
+/// A report is far shorter.
+const LONGEST_REPORT: usize = 1 << 16;
 
 /// Makes an empty qcow2 image for a disk of `size` bytes.
 pub(crate) fn create_empty(path: &Path, size: u64, cancel: &CancelToken) -> Result<(), Error> {
     let (path, size) = (absolute(path)?, size.to_string());
     let arguments = ["create", "-q", "-f", "qcow2", "--"].map(OsStr::new);
-    run(arguments.into_iter().chain([path.as_os_str(), OsStr::new(&size)]), &mut |_| {}, cancel)
+    run(arguments.into_iter().chain([path.as_os_str(), OsStr::new(&size)]), &mut |_| {}, cancel)?;
+    check_made(&path, "qcow2")
 }
 
 /// Makes a qcow2 overlay on the qcow2 image `backing`, of the same size. The overlay names it by its
 /// absolute path.
+#[cfg(test)]
 pub(crate) fn create_overlay(path: &Path, backing: &Path, cancel: &CancelToken) -> Result<(), Error> {
     let (path, backing) = (absolute(path)?, absolute(backing)?);
     let arguments = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"].map(OsStr::new);
     let arguments = arguments.into_iter().chain([backing.as_os_str(), OsStr::new("--"), path.as_os_str()]);
-    run(arguments, &mut |_| {}, cancel)
+    run(arguments, &mut |_| {}, cancel)?;
+    check_made(&path, "qcow2")
 }
 
-/// Writes what a qcow2 image and all it stands on hold into one standalone qcow2 image.
-/// `progress` is given the part that is done, from 0 to 1.
+/// Writes what qcow2 files that stand on each other hold into one standalone qcow2 image: the lowest first, whatever
+/// they name themselves. `progress` is given the part that is done, from 0 to 1.
 pub(crate) fn flatten(
-    source: &Path,
-    destination: &Path,
-    progress: &mut dyn FnMut(f64),
-    cancel: &CancelToken,
-) -> Result<(), Error> {
-    convert(source, "qcow2", destination, progress, cancel)
-}
-
-/// As [`flatten`], from qcow2 files that stand on each other, the lowest first, whatever they name themselves.
-pub(crate) fn flatten_chain(
     files: &[PathBuf],
     destination: &Path,
     progress: &mut dyn FnMut(f64),
@@ -56,7 +55,8 @@ pub(crate) fn flatten_chain(
     let destination = absolute(destination)?;
     let arguments = ["convert", "-p", "-O", "qcow2", "--", &source].map(OsStr::new);
     let arguments = arguments.into_iter().chain([destination.as_os_str()]);
-    metered(progress, |output| run(arguments, output, cancel))
+    metered(progress, |output| run(arguments, output, cancel))?;
+    check_made(&destination, "qcow2")
 }
 
 /// As [`flatten`], from an open file of that format.
@@ -70,16 +70,93 @@ pub(crate) fn convert_open(
     progress: &mut dyn FnMut(f64),
     cancel: &CancelToken,
 ) -> Result<(), Error> {
+    let target = Target { driver: "qcow2", options: None, compressed: false };
+    convert_to(source, format, target, destination, progress, cancel)
+}
+
+/// What [`convert_to`] writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    /// The format, as QEMU calls it.
+    pub(crate) driver: &'static str,
+    /// Options of that format.
+    pub(crate) options: Option<&'static str>,
+    /// Whether the format's own compression is used.
+    pub(crate) compressed: bool,
+}
+
+/// As [`convert_open`], into any format.
+pub(crate) fn convert_to(
+    source: &File,
+    format: Format,
+    target: Target,
+    destination: &Path,
+    progress: &mut dyn FnMut(f64),
+    cancel: &CancelToken,
+) -> Result<(), Error> {
     let input = source.try_clone().map_err(|error| Error::io("cannot pass a file on", error))?;
+    let (image, destination) = (image_on_stdin(format), absolute(destination)?);
+    let mut arguments = vec!["convert", "-p", "-O", target.driver];
+    if target.compressed {
+        arguments.push("-c");
+    } else if target.driver == Format::Raw.name() {
+        // As it comes; formats that grow read best when they were written in order. More requests at a time than
+        // the usual 8 bring nothing.
+        arguments.push("-W");
+    }
+    arguments.extend(target.options.iter().flat_map(|options| ["-o", options]));
+    arguments.extend(["--", &image]);
+    let arguments = arguments.into_iter().map(OsStr::new).chain([destination.as_os_str()]);
+    metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))?;
+    check_made(&destination, target.driver)
+}
+
+/// What is wrong with an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Found {
+    /// How many errors came up while it was checked, apart from those in the image.
+    check_errors: u64,
+    #[serde(default)]
+    pub(crate) corruptions: u64,
+    #[serde(default)]
+    pub(crate) leaks: u64,
+}
+
+/// Checks an open image of that format, which is opened as by [`convert_open`].
+pub(crate) fn check_open(source: &File, format: Format, cancel: &CancelToken) -> Result<Found, Error> {
+    let input = source.try_clone().map_err(|error| Error::io("cannot pass a file on", error))?;
+    let image = image_on_stdin(format);
+    let arguments = ["check", "--output=json", "--", &image].map(OsStr::new);
+    let mut printed = Vec::new();
+    let mut keep = |piece: &[u8]| {
+        if printed.len() < LONGEST_REPORT {
+            printed.extend_from_slice(piece);
+        }
+    };
+    let run = QEMU_IMG.run_on(input.into(), arguments, &mut keep, cancel);
+    cancel.check()?;
+    // It fails also where it has found something.
+    match (serde_json::from_slice::<Found>(&printed), run) {
+        (Ok(found), _) if found.check_errors == 0 => Ok(found),
+        (_, Err(error)) => Err(error),
+        (Ok(_), Ok(())) => Err(Error::new(ErrorKind::ProgramFailed, "'qemu-img' could not check all of it")),
+        (Err(error), Ok(())) => {
+            let message = "Command produced garbage: 'qemu-img check'";
+            Err(Error::new(ErrorKind::ProgramFailed, message).caused_by(error))
+        }
+    }
+}
+
+/// Names the standard input as an image of that format, without a backing file.
+fn image_on_stdin(format: Format) -> String {
     let file = serde_json::json!({ "driver": "file", "filename": "/proc/self/fd/0" });
     let image = serde_json::json!({ "driver": format.name(), "backing": null, "file": file });
-    let (image, destination) = (format!("json:{image}"), absolute(destination)?);
-    let arguments = ["convert", "-p", "-O", "qcow2", "--", &image].map(OsStr::new);
-    let arguments = arguments.into_iter().chain([destination.as_os_str()]);
-    metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))
+    format!("json:{image}")
 }
 
 /// As [`flatten`], from any format, named as `qemu-img` does.
+#[cfg(test)]
 pub(crate) fn convert(
     source: &Path,
     format: &str,
@@ -90,7 +167,21 @@ pub(crate) fn convert(
     let (source, destination) = (absolute(source)?, absolute(destination)?);
     let arguments = ["convert", "-p", "-f", format, "-O", "qcow2", "--"].map(OsStr::new);
     let arguments = arguments.into_iter().chain([source.as_os_str(), destination.as_os_str()]);
-    metered(progress, |output| run(arguments, output, cancel))
+    metered(progress, |output| run(arguments, output, cancel))?;
+    check_made(&destination, "qcow2")
+}
+
+/// Checks that there is what a run that succeeded must have made: another program may have the name `qemu-img`.
+fn check_made(path: &Path, driver: &str) -> Result<(), Error> {
+    let reason = match File::open(path).and_then(|file| Header::read(&file)) {
+        // A raw disk may begin in any way.
+        Ok(header) if driver == "raw" || header.format.name() == driver => return Ok(()),
+        Ok(header) => format!("'{}' is no {driver} image, but {}", path.display(), header.format.name()),
+        Err(error) => format!("'{}' cannot be read: {error}", path.display()),
+    };
+    Err(Error::new(ErrorKind::ProgramFailed, "Command produced garbage")
+        .caused_by(format!("'qemu-img' succeeded, but {reason}"))
+        .hint("another program may have the name 'qemu-img': see `command -v qemu-img`"))
 }
 
 /// Hands out the progress that a run prints.
@@ -148,8 +239,6 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::ErrorKind;
-    use crate::image::header::Header;
 
     /// Names that a careless call takes for something else.
     const NAMES: [&str; 6] = ["plain", "a,size=1", "-o", "nbd:unix", "json:{}", "with blank'\"\\ä"];
@@ -176,7 +265,7 @@ mod tests {
             let (base, overlay, flat) = (below.join(name), below.join("overlay,x"), below.join("-flat"));
             create_empty(&base, 1 << 20, &cancel).expect("a base");
             create_overlay(&overlay, &base, &cancel).expect("an overlay");
-            flatten(&overlay, &flat, &mut |_| {}, &cancel).expect("flat");
+            flatten(&[base.clone(), overlay.clone()], &flat, &mut |_| {}, &cancel).expect("flat");
             let read = |path| Header::read(&File::open(path).expect("there")).expect("a header");
             assert!(read(&overlay).refusal().is_some(), "{name}: has a backing file");
             assert_eq!(read(&flat).refusal(), None, "{name}");
@@ -200,7 +289,8 @@ mod tests {
         convert(&at("raw"), "raw", &at("base"), &mut |_| {}, &cancel).expect("converted");
         create_overlay(&at("overlay"), &at("base"), &cancel).expect("an overlay");
         let mut parts = Vec::new();
-        flatten(&at("overlay"), &at("flat"), &mut |part| parts.push(part), &cancel).expect("flat");
+        flatten(&[at("base"), at("overlay")], &at("flat"), &mut |part| parts.push(part), &cancel)
+            .expect("flat");
         assert_eq!(parts.last(), Some(&1.0));
         let disk = read_disk(&at("flat"), folder.path());
         assert_eq!(&disk[1 << 20..][..13], b"from the base");

@@ -1,6 +1,7 @@
 //! QEMU's monitor protocol: <https://www.qemu.org/docs/master/interop/qmp-spec.html>.
 
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -13,8 +14,15 @@ use super::block;
 use super::trouble::{Trouble, Watch};
 use crate::{Error, ErrorKind};
 
+/// How often QEMU is asked whether it still answers.
+const PULSE: Duration = Duration::from_secs(1);
+/// A QEMU at work may be silent for this many times as long as one that starts.
+const SILENCE: u32 = 3;
+
+type Service = QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>;
+
 /// The commands' side of a QMP connection.
-pub(crate) struct Monitor(QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>);
+pub(crate) struct Monitor(Arc<Service>);
 
 impl Monitor {
     /// Connects, and reports the events that mean trouble from then on.
@@ -33,6 +41,8 @@ impl Monitor {
                 Error::new(ErrorKind::ConnectionLost, "QEMU closed its monitor").caused_by(error)
             })?;
         let (service, mut events) = stream.into_parts();
+        let service = Arc::new(service);
+        tokio::spawn(watch_pulse(Arc::downgrade(&service), silence(timeout), watch.clone()));
         // Replies to commands only arrive while events are read.
         tokio::spawn(async move {
             while let Some(Ok(event)) = events.next().await {
@@ -64,6 +74,37 @@ impl Monitor {
     pub(crate) async fn quit(&self) {
         // QEMU may go before it answers.
         let _ = self.0.execute(qmp::quit {}).await;
+    }
+}
+
+/// How long a QEMU at work may be silent, in whole pulses.
+fn silence(timeout: Duration) -> Duration {
+    PULSE * SILENCE * u32::try_from(timeout.as_secs().max(1)).unwrap_or(u32::MAX / SILENCE)
+}
+
+/// Reports a QEMU that no longer answers, though it lives: it was stopped, or hangs.
+///
+/// Only seconds count in which this process ran itself: both may have been stopped, and continue.
+async fn watch_pulse(service: Weak<Service>, patience: Duration, watch: Watch) {
+    while let Some(service) = service.upgrade() {
+        let answer = service.execute(qmp::query_status {});
+        // While it waits, the monitor must be free to go.
+        drop(service);
+        tokio::pin!(answer);
+        let mut silent = Duration::ZERO;
+        let answered = loop {
+            match tokio::time::timeout(PULSE, &mut answer).await {
+                Ok(answered) => break answered,
+                Err(_) => silent += PULSE,
+            }
+            if silent == patience {
+                watch.report(Trouble::Silent { patience });
+            }
+        };
+        if answered.is_err() {
+            return;
+        }
+        tokio::time::sleep(PULSE).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can end a machine, noticed at once instead of by a time-out.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -16,6 +17,8 @@ pub(crate) enum Trouble {
     Panicked { console: String },
     /// The guest ended by itself: what the console showed.
     Ended { console: String },
+    /// QEMU lives, but has not answered for so long.
+    Silent { patience: Duration },
     /// QEMU paused the guest, for the host's disk is full.
     HostDiskFull,
     /// QEMU paused the guest, for the host's disk failed.
@@ -36,6 +39,11 @@ impl Trouble {
             Self::Ended { console } => {
                 Error::new(ErrorKind::ConnectionLost, "the builder VM ended by itself").with_output(console)
             }
+            Self::Silent { patience } => Error::new(
+                ErrorKind::Timeout,
+                format!("QEMU runs, but has not answered for {} s", patience.as_secs()),
+            )
+            .hint("it was stopped, or the host is overloaded; --qmp-timeout gives it longer"),
             Self::HostDiskFull => Error::new(ErrorKind::HostDiskFull, "the disk of the host is full").hint(
                 "free some space where the images are kept, or choose another place with --image-backend",
             ),
@@ -49,7 +57,7 @@ impl Trouble {
     /// How much this says about what happened.
     fn rank(&self) -> u8 {
         match self {
-            Self::Panicked { .. } | Self::HostDiskFull | Self::DiskFailed { .. } => 3,
+            Self::Panicked { .. } | Self::Silent { .. } | Self::HostDiskFull | Self::DiskFailed { .. } => 3,
             Self::Exited { success, words, .. } if !success || !words.is_empty() => 2,
             Self::Ended { console } if !console.is_empty() => 1,
             Self::Exited { .. } | Self::Ended { .. } => 0,

@@ -4,10 +4,19 @@ use std::path::PathBuf;
 
 use super::candidate::Candidate;
 use super::{Place, Plain};
+use crate::image::header::Format;
 use crate::{Error, Event};
 
-/// Converts a disk image, unless QEMU must not open it, and returns the new file.
-pub(super) fn adopt(plain: Plain, place: &Place<'_>) -> Result<PathBuf, Error> {
+/// A disk image that can be committed.
+pub(super) struct Adopted {
+    /// The new file.
+    pub(super) path: PathBuf,
+    /// What it was before.
+    pub(super) format: Format,
+}
+
+/// Converts a disk image, unless QEMU must not open it.
+pub(super) fn adopt(plain: Plain, place: &Place<'_>) -> Result<Adopted, Error> {
     let task = format!("Converting {}", plain.named);
     let candidate = Candidate::inspect(plain, place.cancel)?;
     let converted = place.folder.join("image.qcow2");
@@ -16,5 +25,5 @@ pub(super) fn adopt(plain: Plain, place: &Place<'_>) -> Result<PathBuf, Error> {
     candidate.convert(&converted, &mut progress, place.cancel)?;
     let finished = Event::Progress { task, done: total, total: Some(total), finished: true };
     place.reporter.send_blocking(finished);
-    Ok(converted)
+    Ok(Adopted { path: converted, format: candidate.header().format })
 }

@@ -34,7 +34,7 @@ pub(super) struct Candidate {
 impl Candidate {
     /// Looks at the image, and refuses what QEMU must not read.
     pub(super) fn inspect(plain: Plain, cancel: &CancelToken) -> Result<Self, Error> {
-        let Plain { file, witness, named } = plain;
+        let Plain { file, witness, named, .. } = plain;
         if witness.length == 0 {
             return Err(refused(&named, "it is empty"));
         }
@@ -154,8 +154,9 @@ mod tests {
         fn inspect(&self) -> Candidate {
             let file = open_now(&self.at("disk")).expect("there");
             let witness = Witness::of(&file, "disk").expect("readable");
-            Candidate::inspect(Plain { file, witness, named: "disk".to_owned() }, &self.cancel)
-                .expect("an image")
+            let (compression, checksum) = (None, None);
+            let plain = Plain { file, witness, named: "disk".to_owned(), compression, checksum };
+            Candidate::inspect(plain, &self.cancel).expect("an image")
         }
 
         fn convert(&self, candidate: &Candidate) -> Result<(), Error> {

@@ -39,12 +39,18 @@ impl ImageFile {
                 receive(self.origin(format!("Decompressing {named}"), place)?, Contents::Disk, place);
             // A change is the better explanation of a failure, too.
             self.witness.check(&self.file, &named)?;
-            return Plain::received(&unpacked?, named);
+            return Plain::received(unpacked?, named);
         }
         if place.checksum.is_some() {
             Intake::new(self.origin(format!("Checking {named}"), place)?, place).finish()?;
         }
-        Ok(Plain { file: self.file, witness: self.witness, named })
+        Ok(Plain {
+            file: self.file,
+            witness: self.witness,
+            named,
+            compression: None,
+            checksum: place.checksum.cloned(),
+        })
     }
 
     fn compression(&mut self) -> io::Result<Option<Compression>> {
@@ -81,7 +87,7 @@ impl Read for Contained {
     }
 }
 
-fn unreadable(path: &Path, error: io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
     let hint = match error.kind() {
         io::ErrorKind::NotFound if path.is_relative() => Some("a path is relative to the current directory"),
         io::ErrorKind::PermissionDenied => Some("check its owner and permissions"),

@@ -8,7 +8,9 @@ mod candidate;
 mod decompress;
 mod file;
 mod http;
+mod import;
 mod intake;
+mod pipe;
 mod pull;
 mod receive;
 mod sparse;
@@ -18,16 +20,21 @@ mod vagrant;
 mod tests;
 
 pub(crate) use decompress::decompress;
+pub use import::{ImportOptions, import};
 pub use pull::pull;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use adopt::adopt;
+use adopt::{Adopted, adopt};
 use candidate::Witness;
+use receive::Received;
 
 use crate::event::Reporter;
+use crate::image::header::Compression;
 use crate::image::{Checksum, Image, Protocol};
+use crate::store::Making;
 use crate::{CancelToken, Error, ErrorKind, Event, ImageName, ImageSpec, Store};
 
 /// Returns the image of a spec, bringing it in if the backend lacks it. Blocks.
@@ -49,7 +56,7 @@ pub(crate) fn bring_in(
     let source = Source::find(store, spec)?;
     let message = format!("Unable to find image '{}' in backend", spec.name.as_str());
     reporter.send_blocking(Event::Note { message });
-    let reservation = match store.reserve(&spec.name, None, reporter, cancel) {
+    let mut reservation = match store.reserve(&spec.name, None, reporter, cancel) {
         // Whoever had the name before has made the image; there may even be a VM on it by now.
         Err(error) if error.kind() == ErrorKind::ImageInUse => return store.image(&spec.name)?.ok_or(error),
         reserved => reserved?,
@@ -57,11 +64,34 @@ pub(crate) fn bring_in(
     if let Some(image) = store.image(&spec.name)? {
         return Ok(image);
     }
+    let started = Instant::now();
     let folder = reservation.folder();
     let place = Place { store, folder, checksum: spec.checksum.as_ref(), reporter, cancel };
     let plain = source.fetch(&place)?;
-    let converted = adopt(plain, &place)?;
-    reservation.commit(&converted)
+    let (path, making) = convert(plain, spec, started, &place)?;
+    reservation.tell(making);
+    reservation.commit(&path)
+}
+
+/// Makes a disk image one that can be committed, and tells how it was made.
+fn convert(
+    plain: Plain,
+    spec: &ImageSpec,
+    started: Instant,
+    place: &Place<'_>,
+) -> Result<(PathBuf, Making), Error> {
+    let (compression, checksum) = (plain.compression, plain.checksum.clone());
+    let Adopted { path, format } = adopt(plain, place)?;
+    let making = Making::pulled(&without_secrets(spec), format, compression, checksum.as_ref(), started);
+    Ok((path, making))
+}
+
+/// Checks, without fetching anything, that an image is in the backend or could be brought in.
+pub(crate) fn check(store: &Store, spec: &ImageSpec) -> Result<(), Error> {
+    match store.image(&spec.name)? {
+        Some(_) => Ok(()),
+        None => Source::find(store, spec).map(drop),
+    }
 }
 
 /// Returns the spec as it may be shown: a URL without what may be secret.
@@ -92,13 +122,18 @@ struct Plain {
     witness: Witness,
     /// What people call it.
     named: String,
+    /// How it was compressed.
+    compression: Option<Compression>,
+    /// What its bytes were compared with.
+    checksum: Option<Checksum>,
 }
 
 impl Plain {
     /// Opens a file of our own, that nobody else writes to.
-    fn received(path: &Path, named: String) -> Result<Self, Error> {
+    fn received(received: Received, named: String) -> Result<Self, Error> {
+        let Received { path, compression, checksum } = received;
         let file = File::open(path).map_err(|error| candidate::unreadable(&named, error))?;
-        Ok(Self { witness: Witness::of(&file, &named)?, file, named })
+        Ok(Self { witness: Witness::of(&file, &named)?, file, named, compression, checksum })
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::intake::{Intake, Origin};
 use super::sparse::SparseFile;
 use super::{Place, decompress, vagrant};
+use crate::image::Checksum;
 use crate::image::header::Compression;
 use crate::{Error, ErrorKind};
 
@@ -23,8 +24,20 @@ pub(super) enum Contents {
     VagrantBox,
 }
 
-/// Writes the disk image that comes in to a file of the folder, and returns its path.
-pub(super) fn receive(origin: Origin, contents: Contents, place: &Place<'_>) -> Result<PathBuf, Error> {
+/// A disk image that came in.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// A file of the folder.
+    pub(super) path: PathBuf,
+    /// How the origin was compressed.
+    pub(super) compression: Option<Compression>,
+    /// What the origin was compared with.
+    pub(super) checksum: Option<Checksum>,
+}
+
+/// Writes the disk image that comes in to a file of the folder.
+pub(super) fn receive(origin: Origin, contents: Contents, place: &Place<'_>) -> Result<Received, Error> {
+    let checksum = origin.checksum.clone();
     let mut intake = Intake::new(origin, place);
     let unpacked = unpack(&mut intake, contents, place);
     if let Some(failure) = intake.failure() {
@@ -35,10 +48,14 @@ pub(super) fn receive(origin: Origin, contents: Contents, place: &Place<'_>) -> 
         Err(error) if error.kind() != ErrorKind::InvalidImage || !intake.is_checked() => {}
         _ => intake.finish()?,
     }
-    unpacked
+    unpacked.map(|(path, compression)| Received { path, compression, checksum })
 }
 
-fn unpack(intake: &mut Intake<'_>, contents: Contents, place: &Place<'_>) -> Result<PathBuf, Error> {
+fn unpack(
+    intake: &mut Intake<'_>,
+    contents: Contents,
+    place: &Place<'_>,
+) -> Result<(PathBuf, Option<Compression>), Error> {
     let named = intake.named().to_owned();
     let damaged = |error: io::Error| {
         let message = format!("the image file '{named}' cannot be decompressed");
@@ -46,27 +63,32 @@ fn unpack(intake: &mut Intake<'_>, contents: Contents, place: &Place<'_>) -> Res
             .caused_by(error)
             .hint("it is damaged or cut short; get it again")
     };
-    let plain = plain(BufReader::with_capacity(CHUNK, intake)).map_err(damaged)?;
-    match contents {
+    let (plain, compression) = plain(BufReader::with_capacity(CHUNK, intake)).map_err(damaged)?;
+    let path = match contents {
         Contents::Disk => {
             let path = place.folder.join("unpacked");
             write(plain, &path, &damaged, place)?;
-            Ok(path)
+            path
         }
-        Contents::VagrantBox => vagrant::extract_disk(BufReader::with_capacity(CHUNK, plain), &named, place),
-    }
+        Contents::VagrantBox => vagrant::extract_disk(BufReader::with_capacity(CHUNK, plain), &named, place)?,
+    };
+    Ok((path, compression))
 }
 
+/// What a stream holds, and how that was compressed.
+type Decompressed<'a> = (Box<dyn Read + Send + 'a>, Option<Compression>);
+
 /// Returns the stream, decompressed if it needs to be.
-fn plain<'a>(mut source: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+fn plain<'a>(mut source: impl BufRead + Send + 'a) -> io::Result<Decompressed<'a>> {
     let mut start = Vec::new();
     source.by_ref().take(MAGIC as u64).read_to_end(&mut start)?;
     let compression = Compression::detect(&start);
     let whole = io::Cursor::new(start).chain(source);
-    match compression {
-        Some(compression) => decompress(whole, compression),
-        None => Ok(Box::new(whole)),
-    }
+    let plain = match compression {
+        Some(compression) => decompress(whole, compression)?,
+        None => Box::new(whole),
+    };
+    Ok((plain, compression))
 }
 
 fn write(

@@ -44,7 +44,7 @@ impl Fixture {
     fn received(&self, origin: Origin, contents: Contents) -> Result<PathBuf, Error> {
         let (store, folder, cancel) = (&self.store, self.folder.path(), CancelToken::new());
         let place = Place { store, folder, checksum: None, reporter: &self.reporter, cancel: &cancel };
-        receive(origin, contents, &place)
+        receive(origin, contents, &place).map(|received| received.path)
     }
 
     fn bring_in(&self, path: &Path, cancel: &CancelToken) -> Result<Image, Error> {
@@ -185,11 +185,14 @@ fn a_cut_short_file_is_refused() {
         let packed = fixture.at("packed");
         compress(program, &[&fs::read(fixture.raw()).expect("readable")], &packed);
         let bytes = fs::read(&packed).expect("readable");
-        fs::write(&packed, &bytes[..bytes.len() - 9]).expect("written");
-        let error = fixture.bring_in(&packed, &CancelToken::new()).expect_err(program);
-        assert_eq!(error.kind(), ErrorKind::InvalidImage, "{program}: {error:?}");
-        assert!(error.to_string().contains("packed' cannot be decompressed"));
-        fixture.assert_nothing_left();
+        let tenths = (1..10).map(|tenth| tenth * bytes.len() / 10);
+        for length in tenths.chain([bytes.len() - 9, bytes.len() - 1]) {
+            fs::write(&packed, &bytes[..length]).expect("written");
+            let error = fixture.bring_in(&packed, &CancelToken::new()).expect_err(program);
+            assert_eq!(error.kind(), ErrorKind::InvalidImage, "{program}: {error:?}");
+            assert!(error.to_string().contains("packed' cannot be decompressed"));
+            fixture.assert_nothing_left();
+        }
     }
 }
 
@@ -267,7 +270,10 @@ fn a_cancel_in_the_middle_leaves_nothing() {
     let fixture = Fixture::new();
     let packed = fixture.at("packed");
     let zeros = vec![0; 64 << 20];
-    compress("gzip", &[&zeros, &zeros, &zeros, &zeros], &packed);
+    // More than makes an event must come in while there is more to come.
+    let mut random = vec![0; 4 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut random);
+    compress("gzip", &[&random, &zeros, &zeros, &zeros, &zeros], &packed);
     let cancel = CancelToken::new();
     let error = std::thread::scope(|scope| {
         let work = scope.spawn(|| fixture.bring_in(&packed, &cancel));
@@ -308,6 +314,24 @@ fn a_file_is_compared_with_its_checksum() {
         let image = fixture.bring_in_spec(&format!("{},sha256={}", file.display(), sha256(&file)));
         fixture.assert_holds(&image.expect("brought in"), &raw);
     }
+}
+
+#[test]
+fn what_an_image_was_made_from_is_told() {
+    let fixture = Fixture::new();
+    let (raw, packed) = (fixture.raw(), fixture.at("disk.xz"));
+    compress("xz", &[&fs::read(&raw).expect("readable")], &packed);
+    let source = format!("{},sha256={}", packed.display(), sha256(&packed));
+    fixture.bring_in_spec(&source).expect("brought in");
+    let provenance = fixture.store.inspect(&name()).expect("there").provenance.expect("known");
+    let expected = crate::MadeBy::Pull {
+        spec: format!("the/image,file={source}"),
+        format: "raw".to_owned(),
+        compression: Some("xz".to_owned()),
+        checksum: Some(format!("sha256={}", sha256(&packed))),
+    };
+    assert_eq!(provenance.made_by, expected);
+    assert!(provenance.steps[0].elapsed > 0.0);
 }
 
 #[test]

@@ -66,8 +66,13 @@ fn could_be_image(file: &OsStr) -> bool {
     !name.starts_with(b".") && !name.contains(&b'-')
 }
 
-/// Reads one image file; `None` when there is none (any more), or when it is no file at all.
+/// Reads one image file; `None` as of [`open`].
 pub(super) fn read(path: &Path, name: &str) -> Result<Option<Image>, Error> {
+    open(path)?.map(|file| read_open(&file, path, name)).transpose()
+}
+
+/// Opens one image file; `None` when there is none (any more), or when it is no file at all.
+pub(super) fn open(path: &Path) -> Result<Option<File>, Error> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Ok(None),
         _ => Err(failure("cannot read", path, error)),
@@ -79,7 +84,7 @@ pub(super) fn read(path: &Path, name: &str) -> Result<Option<Image>, Error> {
         Err(error) => return failed(error),
     }
     match File::open(path) {
-        Ok(file) => read_open(&file, path, name).map(Some),
+        Ok(file) => Ok(Some(file)),
         Err(error) => failed(error),
     }
 }

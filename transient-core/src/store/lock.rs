@@ -4,22 +4,23 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::failure;
+use super::{failure, holder};
 use crate::event::Reporter;
 use crate::{CancelToken, Error, Event};
 
 /// How often a lock that another has is tried again.
 const POLL: Duration = Duration::from_millis(100);
-/// More than a process id and a newline is not ours.
-const OWN_LENGTH: usize = 24;
+/// Everybody who may write to the folder may take the lock, as far as the umask allows.
+const MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// A lock that is held. Dropping it releases it and removes its file.
 #[derive(Debug)]
@@ -54,18 +55,23 @@ impl Lock {
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, Error> {
         let failed = |error| failure("cannot lock", path, error);
         loop {
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o666));
-            let file = File::from(file.map_err(|error| failed(error.into()))?);
+            let opened = open(path, OFlags::empty());
+            if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+                && let Some(file) = make(path).map_err(failed)?
+            {
+                return Ok(Some(Self { file, path: path.to_owned() }));
+            }
+            let file = opened.or_else(|_| open(path, OFlags::CREATE)).map_err(failed)?;
             if !lock_now(&file).map_err(failed)? {
                 return Ok(None);
             }
             // Its last holder may have removed the file between opening and locking it.
             if is_at(&file, path) {
-                if is_own(&file) {
-                    write_holder(&file).map_err(failed)?;
+                let lock = Self { file, path: path.to_owned() };
+                if holder::is_own(&lock.file) {
+                    holder::write(&lock.file).map_err(failed)?;
                 }
-                return Ok(Some(Self { file, path: path.to_owned() }));
+                return Ok(Some(lock));
             }
             unlock(&file);
         }
@@ -74,30 +80,71 @@ impl Lock {
     /// Takes the lock of a file that exists and is one of ours, if its holder is dead. An empty one passes for
     /// ours only with `even_empty`: in the backend, release 0.25 may have made it and be about to lock it.
     pub(super) fn inherit(path: &Path, even_empty: bool) -> Option<Self> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-        if !lock_now(&file).ok()? {
-            return None;
-        }
-        if is_at(&file, path) && is_own(&file) && (even_empty || !is_empty(&file)) {
-            return Some(Self { file, path: path.to_owned() });
-        }
-        unlock(&file);
-        None
+        let file = seize(path, even_empty)?;
+        Some(Self { file, path: path.to_owned() })
     }
+
+    /// Whether [`Self::inherit`] would take the lock now; nothing changes.
+    pub(super) fn is_abandoned(path: &Path, even_empty: bool) -> bool {
+        seize(path, even_empty).inspect(unlock).is_some()
+    }
+
+    /// Whether somebody has the lock now.
+    pub(super) fn is_held(path: &Path) -> bool {
+        let Ok(file) = open(path, OFlags::NONBLOCK) else { return false };
+        let free = lock_now(&file).unwrap_or(false);
+        if free {
+            unlock(&file);
+        }
+        !free
+    }
+}
+
+/// Locks the file of a lock of ours whose holder is dead.
+fn seize(path: &Path, even_empty: bool) -> Option<File> {
+    let file = open(path, OFlags::NONBLOCK).ok()?;
+    if !lock_now(&file).ok()? {
+        return None;
+    }
+    if is_at(&file, path) && holder::is_own(&file) && (even_empty || !holder::is_empty(&file)) {
+        return Some(file);
+    }
+    unlock(&file);
+    None
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Release 0.25 builds in the file itself, without a lock: what is no longer ours stays.
         if is_at(&self.file, &self.path)
-            && is_own(&self.file)
+            && holder::is_own(&self.file)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!("'{}' could not be removed: {error}", self.path.display());
         }
         unlock(&self.file);
     }
+}
+
+fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
+    Ok(File::from(rustix::fs::open(path, flags, MODE)?))
+}
+
+/// Makes the file, locked and with its holder's number from the first moment on: of an empty file that a killed
+/// process left, nobody could tell whose it is. `None` when there is a file by now, or the filesystem cannot do it.
+fn make(path: &Path) -> io::Result<Option<File>> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(folder, flags, MODE) else { return Ok(None) };
+    let file = File::from(file);
+    holder::write(&file)?;
+    if !lock_now(&file)? {
+        return Ok(None);
+    }
+    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let linked = rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW);
+    Ok(linked.is_ok().then_some(file))
 }
 
 fn lock_now(file: &File) -> io::Result<bool> {
@@ -120,32 +167,8 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn is_empty(file: &File) -> bool {
-    file.metadata().is_ok_and(|metadata| metadata.len() == 0)
-}
-
-/// Whether the file holds nothing but the number of a process, or nothing at all.
-fn is_own(file: &File) -> bool {
-    is_empty(file) || read_holder(file).is_some()
-}
-
-fn write_holder(file: &File) -> io::Result<()> {
-    file.set_len(0)?;
-    file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
-}
-
-fn read_holder(file: &File) -> Option<u32> {
-    let mut buffer = [0; OWN_LENGTH];
-    let length = file.read_at(&mut buffer, 0).ok()?;
-    std::str::from_utf8(&buffer[..length]).ok()?.strip_suffix('\n')?.parse().ok()
-}
-
 fn waiting(path: &Path, what: &str) -> String {
-    match File::open(path).ok().as_ref().and_then(read_holder) {
-        Some(pid) if pid == std::process::id() => format!("Waiting for other work of this process on {what}"),
-        Some(pid) => format!("Waiting for process {pid}, which is at work on {what}"),
-        None => format!("Waiting for another process, which is at work on {what}"),
-    }
+    format!("Waiting for {} on {what}", holder::describe(File::open(path).ok().as_ref()))
 }
 
 #[cfg(test)]
@@ -190,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn the_file_is_never_seen_without_its_holder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("name");
+        let file = make(&path).expect("no error").expect("this filesystem can do it");
+        assert_eq!(holder::read(&file), Some(std::process::id()));
+        assert!(Lock::try_take(&path).expect("no error").is_none(), "locked from the beginning");
+        assert!(make(&path).expect("no error").is_none(), "there is one");
+    }
+
+    #[test]
     fn threads_exclude_one_another() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("name");
@@ -212,9 +245,10 @@ mod tests {
     fn waits_for_another_process_and_says_so_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("name");
-        fs::write(&path, "4711\n").expect("written");
+        fs::write(&path, "99999999\n").expect("written");
         let holder = hold(&path);
         let (reporter, events) = Reporter::channel();
+        let begin = format!("Waiting for process {} (", holder.id());
         thread::scope(|scope| {
             let path = &path;
             let waiter = scope.spawn(move || Lock::take(path, "image 'x'", &reporter, &CancelToken::new()));
@@ -223,8 +257,9 @@ mod tests {
             end(holder);
             waiter.join().expect("no panic").expect("taken");
         });
-        let message = "Waiting for process 4711, which is at work on image 'x'".to_owned();
-        assert_eq!(events.try_recv(), Ok(Event::Note { message }));
+        let Ok(Event::Note { message }) = events.try_recv() else { panic!("it says nothing") };
+        assert!(message.starts_with(&begin), "{message}");
+        assert!(message.ends_with("), which is at work on image 'x'"), "{message}");
         assert!(events.try_recv().is_err(), "said once");
     }
 

@@ -1,22 +1,34 @@
 //! The disk backend and the VM store.
 
+mod check;
+mod holder;
+mod inspect;
 mod listing;
 mod lock;
+mod provenance;
+mod prune;
 mod reservation;
 mod scratch;
+mod tag;
 mod vms;
 
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use check::ImageCheck;
+pub use inspect::Inspection;
 pub use listing::Listing;
 pub(crate) use lock::Lock;
+pub use provenance::{HistoryStep, MadeBy, Parent, Provenance};
+pub(crate) use provenance::{Making, rfc3339, without_secrets_of_urls};
+pub use prune::{PruneOptions, Pruned};
 pub(crate) use reservation::Reservation;
-pub(crate) use scratch::{Scratch, sweep};
+pub(crate) use scratch::Scratch;
+pub use tag::tag;
 
 use crate::event::Reporter;
 use crate::image::Image;
@@ -60,6 +72,28 @@ impl Store {
         listing::read(&self.path_of(name), name.as_str())
     }
 
+    /// Returns all that is known of one image, also how it was made.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::ImageNotFound`]; [`crate::ErrorKind::InvalidImage`] when the file is no standalone qcow2
+    /// image.
+    pub fn inspect(&self, name: &ImageName) -> Result<Inspection, Error> {
+        inspect::inspect(self, name)
+    }
+
+    /// Finds out whether one image is whole: first the library itself follows its tables, then `qemu-img` does.
+    /// Blocks for as long as it takes to read all tables.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::ImageNotFound`]; [`crate::ErrorKind::MissingProgram`] and
+    /// [`crate::ErrorKind::ProgramFailed`] when `qemu-img` does not do its work. What is wrong with the image is no
+    /// error, but in the [`ImageCheck`].
+    pub fn check(&self, name: &ImageName, cancel: &CancelToken) -> Result<ImageCheck, Error> {
+        check::check(self, name, cancel)
+    }
+
     /// Returns the names of the VMs that have a disk on this image, sorted. The image need not exist.
     ///
     /// What a disk stands on is read from the disk itself; where that fails, the disk's name decides.
@@ -68,7 +102,7 @@ impl Store {
     ///
     /// [`crate::ErrorKind::Io`] when the VM store cannot be read.
     pub fn vms_using(&self, name: &ImageName) -> Result<Vec<String>, Error> {
-        vms::using(&self.locations.vmstore, &self.path_of(name), name)
+        vms::using(&self.locations.vmstore, &self.path_of(name), name, vms::Which::Made)
     }
 
     /// Removes images, all or none. Returns a warning for each that was removed by `force` though VMs use it.
@@ -87,8 +121,7 @@ impl Store {
                 continue;
             }
             if !self.has_file(name)? {
-                let message = format!("No image in backend with name '{}'", name.as_str());
-                return Err(Error::new(ErrorKind::ImageNotFound, message));
+                return Err(no_image(name));
             }
             let vms = self.vms_using(name)?;
             if !vms.is_empty() && !force {
@@ -100,9 +133,70 @@ impl Store {
             paths.push(path);
         }
         for path in paths {
-            fs::remove_file(&path).map_err(|error| failure("cannot remove", &path, error))?;
+            match fs::remove_file(&path) {
+                // Another was quicker: it is gone, as was wished.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|error| failure("cannot remove", &path, error))?,
+            }
+        }
+        // In this order: a record without an image does no harm.
+        for name in names {
+            if let Err(error) = self.provenance().remove(name) {
+                tracing::warn!("{}", error.report());
+            }
         }
         Ok(warnings)
+    }
+
+    /// Removes what nobody needs. Never waits: what somebody is at work on is needed.
+    ///
+    /// Removed is abandoned work, of processes that were killed; with [`PruneOptions::all`], also images that no VM
+    /// has a disk on.
+    ///
+    /// ```no_run
+    /// use transient_core::{Locations, PruneOptions, Store};
+    ///
+    /// let mut options = PruneOptions::default();
+    /// options.all = true;
+    /// options.dry_run = true;
+    /// let pruned = Store::new(Locations::from_env()?).prune(&options)?;
+    /// println!("{} bytes could be freed", pruned.freed);
+    /// # Ok::<(), transient_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Io`] when the backend or the VM store cannot be read, or an image cannot be removed.
+    pub fn prune(&self, options: &PruneOptions) -> Result<Pruned, Error> {
+        prune::prune(self, options)
+    }
+
+    /// Opens an image, for as long as its bytes are needed: it may be removed or replaced meanwhile.
+    pub(crate) fn open(&self, name: &ImageName) -> Result<(File, Image), Error> {
+        let path = self.path_of(name);
+        let file = if listing::is_hidden(name.encoded()) { None } else { listing::open(&path)? };
+        let file = file.ok_or_else(|| no_image(name))?;
+        let image = listing::read_open(&file, &path, name.as_str())?;
+        Ok((file, image))
+    }
+
+    /// Takes the name for a new image as [`Self::reserve`] does, but unless `replace`, refuses one that is taken.
+    pub(crate) fn reserve_new(
+        &self,
+        name: &ImageName,
+        replace: bool,
+        reporter: &Reporter,
+        cancel: &CancelToken,
+    ) -> Result<Reservation, Error> {
+        let check = || match !replace && self.has_file(name)? {
+            true => Err(exists(name)),
+            false => Ok(()),
+        };
+        check()?;
+        let reservation = self.reserve(name, None, reporter, cancel)?;
+        // What was waited for may have been the making of an image.
+        check()?;
+        Ok(reservation)
     }
 
     /// Takes the name for a new image and makes a folder for work on it, in the backend or, for a local
@@ -117,6 +211,11 @@ impl Store {
         cancel: &CancelToken,
     ) -> Result<Reservation, Error> {
         Reservation::take(self, name, local, reporter, cancel)
+    }
+
+    /// Refuses what [`Self::reserve`] would refuse, and makes nothing. For a mistake to show before work begins.
+    pub(crate) fn check_new(&self, name: &ImageName, local: Option<&Path>) -> Result<(), Error> {
+        Reservation::check(self, name, local)
     }
 
     /// Refuses an image that exists and has a VM's disk on it: bytes under a disk must not change.
@@ -141,9 +240,23 @@ impl Store {
         }
     }
 
+    /// Returns where it is told how images were made.
+    fn provenance(&self) -> provenance::Folder {
+        provenance::Folder::of(&self.locations.backend)
+    }
+
     fn path_of(&self, name: &ImageName) -> PathBuf {
         self.locations.backend.join(name.encoded())
     }
+}
+
+fn no_image(name: &ImageName) -> Error {
+    Error::new(ErrorKind::ImageNotFound, format!("No image in backend with name '{}'", name.as_str()))
+}
+
+fn exists(name: &ImageName) -> Error {
+    let message = format!("An image with the name '{}' already exists", name.as_str());
+    Error::new(ErrorKind::ImageExists, message).hint("choose another name, or have it replaced by force")
 }
 
 fn in_use(name: &ImageName, vms: Vec<String>) -> Error {

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::lock::Lock;
+use super::provenance::{Folder, Identity, Making, Written};
 use super::scratch::{Scratch, sweep};
 use super::{Store, failure, listing};
 use crate::event::Reporter;
@@ -12,9 +13,9 @@ use crate::image::Image;
 use crate::{CancelToken, Error, ErrorKind, ImageName};
 
 /// Where work in progress is, in the backend.
-const WORKING: &str = ".working";
+pub(super) const WORKING: &str = ".working";
 /// How scratch folders there begin. A raw `-` is in no encoded name, so none is taken for another's lock.
-const SCRATCH: &str = ".build-";
+pub(super) const SCRATCH: &str = ".build-";
 /// Nobody may write: not even QEMU's `commit` key, by which a VM's disk would end in its backing file.
 const READ_ONLY: u32 = 0o444;
 /// The longest name of a file.
@@ -28,6 +29,7 @@ pub(crate) struct Reservation {
     store: Store,
     name: ImageName,
     place: Place,
+    making: Option<Making>,
     _lock: Lock,
 }
 
@@ -49,6 +51,13 @@ struct Place {
 }
 
 impl Place {
+    fn of(store: &Store, name: &ImageName, local: Option<&Path>) -> Result<Self, Error> {
+        match local {
+            Some(folder) => Self::in_build_directory(folder, name),
+            None => Self::in_backend(store, name),
+        }
+    }
+
     fn in_backend(store: &Store, name: &ImageName) -> Result<Self, Error> {
         if listing::is_hidden(name.encoded()) {
             let message = format!("'{}' cannot name an image of the backend", name.as_str());
@@ -99,6 +108,13 @@ impl Place {
 }
 
 impl Reservation {
+    pub(super) fn check(store: &Store, name: &ImageName, local: Option<&Path>) -> Result<(), Error> {
+        match Place::of(store, name, local)?.local {
+            true => Ok(()),
+            false => store.check_replaceable(name),
+        }
+    }
+
     pub(super) fn take(
         store: &Store,
         name: &ImageName,
@@ -106,17 +122,13 @@ impl Reservation {
         reporter: &Reporter,
         cancel: &CancelToken,
     ) -> Result<Self, Error> {
-        let place = match local {
-            Some(folder) => Place::in_build_directory(folder, name)?,
-            None => Place::in_backend(store, name)?,
-        };
+        let place = Place::of(store, name, local)?;
         if place.local {
             return Self::take_place(store, name, place, reporter, cancel);
         }
         // Before anything is made, and before waiting.
         store.check_replaceable(name)?;
-        fs::create_dir_all(&place.working)
-            .map_err(|error| failure("cannot make the folder", &place.working, error))?;
+        working(store)?;
         sweep_locks(&place.working);
         let reservation = Self::take_place(store, name, place, reporter, cancel)?;
         // What was waited for may have been the making of an image, on which there may be VMs by now.
@@ -134,7 +146,7 @@ impl Reservation {
         let lock = Lock::take(&place.lock, &place.what(name), reporter, cancel)?;
         sweep(&place.working, &place.prefix);
         let scratch = Scratch::make(&place.working, &place.prefix)?;
-        Ok(Self { scratch, store: store.clone(), name: name.clone(), place, _lock: lock })
+        Ok(Self { scratch, store: store.clone(), name: name.clone(), place, making: None, _lock: lock })
     }
 
     /// Returns the folder, which is on the same filesystem as the image will be. Names that begin with `.`
@@ -148,6 +160,11 @@ impl Reservation {
         [self.scratch.path(), &self.place.lock]
     }
 
+    /// Says how the image was made. Else nothing will be known of it.
+    pub(crate) fn tell(&mut self, making: Making) {
+        self.making = Some(making);
+    }
+
     /// Makes a whole qcow2 file in the folder the image: read-only, on disk, and then visible to others.
     /// An image of that name is replaced.
     ///
@@ -156,24 +173,60 @@ impl Reservation {
     /// [`ErrorKind::InvalidImage`] when the file is no standalone qcow2 image; [`ErrorKind::ImageInUse`] when
     /// a VM got a disk on the image that would be replaced.
     pub(crate) fn commit(self, file: &Path) -> Result<Image, Error> {
-        let place = &self.place;
         let failed = |error| failure("cannot finish", file, error);
         let open = File::open(file).map_err(failed)?;
         open.set_permissions(Permissions::from_mode(READ_ONLY)).map_err(failed)?;
         open.sync_all().map_err(failed)?;
+        self.publish(file, &open)
+    }
+
+    /// As [`Self::commit`], for what is another name of an image: nothing of the file itself changes.
+    pub(crate) fn commit_link(self, link: &Path) -> Result<Image, Error> {
+        let open = File::open(link).map_err(|error| failure("cannot finish", link, error))?;
+        self.publish(link, &open)
+    }
+
+    fn publish(mut self, file: &Path, open: &File) -> Result<Image, Error> {
+        let making = self.making.take();
+        let place = &self.place;
         // Not before: what the file occupies is only known when it is on disk.
-        let image = listing::read_open(&open, file, self.name.as_str())?;
+        let image = listing::read_open(open, file, self.name.as_str())?;
         if !place.local {
             self.store.check_replaceable(&self.name)?;
         }
+        let record = making.filter(|_| !place.local).and_then(|making| self.write_record(making, open));
         fs::rename(file, &place.destination)
             .map_err(|error| failure("cannot put the image at", &place.destination, error))?;
+        // In this order: a record is about one file, so that an image has none until its own is there.
+        if !place.local
+            && let Err(error) = self.store.provenance().replace(&self.name, record)
+        {
+            tracing::warn!("{}", error.report());
+        }
         // The image is there whether or not this succeeds: it only matters for a crash of the host.
         if let Err(error) = File::open(&place.folder).and_then(|folder| folder.sync_all()) {
             tracing::warn!("'{}' could not be synced: {error}", place.folder.display());
         }
         Ok(Image { path: place.destination.clone(), ..image })
     }
+
+    /// Writes down how the image was made. An image without that is better than none.
+    fn write_record(&self, making: Making, image: &File) -> Option<Written> {
+        let written = image
+            .metadata()
+            .map_err(|error| failure("cannot read", &self.place.destination, error))
+            .and_then(|metadata| {
+                Folder::write(&self.name, Identity::of(&metadata), making.into(), self.folder())
+            });
+        written.inspect_err(|error| tracing::warn!("{}", error.report())).ok()
+    }
+}
+
+/// Returns the folder for work in progress in the backend, and makes it if need be.
+pub(super) fn working(store: &Store) -> Result<PathBuf, Error> {
+    let working = store.locations.backend.join(WORKING);
+    fs::create_dir_all(&working).map_err(|error| failure("cannot make the folder", &working, error))?;
+    Ok(working)
 }
 
 /// Removes the locks of dead processes.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -38,6 +38,12 @@ impl Scratch {
         }
     }
 
+    /// As [`Self::make`], after removing those in `parent` whose makers are dead.
+    pub(crate) fn make_clean(parent: &Path, prefix: &str) -> Result<Self, Error> {
+        sweep(parent, prefix);
+        Self::make(parent, prefix)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -45,15 +51,27 @@ impl Scratch {
 
 /// Removes every scratch folder in `parent` whose maker is dead. What cannot be removed stays.
 pub(crate) fn sweep(parent: &Path, prefix: &str) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder
-            && is_scratch(entry.file_name().as_encoded_bytes(), prefix)
-            && let Err(error) = sweep_one(&entry.path())
-        {
-            tracing::warn!("'{}' could not be removed: {error}", entry.path().display());
+    for folder in folders(parent, prefix) {
+        if let Err(error) = sweep_one(&folder) {
+            tracing::warn!("'{}' could not be removed: {error}", folder.display());
         }
     }
+}
+
+/// Returns the scratch folders in `parent`, of the living and of the dead.
+fn folders(parent: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter(move |entry| is_scratch(entry.file_name().as_encoded_bytes(), prefix))
+        .map(|entry| entry.path())
+}
+
+/// Returns the scratch folders in `parent` whose maker is dead. Those without anything in them are not worth a word.
+pub(super) fn abandoned(parent: &Path, prefix: &str) -> Vec<PathBuf> {
+    folders(parent, prefix).filter(|folder| Lock::is_abandoned(&folder.join(LOCK), true)).collect()
 }
 
 fn is_scratch(name: &[u8], prefix: &str) -> bool {
@@ -61,7 +79,7 @@ fn is_scratch(name: &[u8], prefix: &str) -> bool {
     random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
 }
 
-fn sweep_one(folder: &Path) -> io::Result<()> {
+pub(super) fn sweep_one(folder: &Path) -> io::Result<()> {
     if let Some(_lock) = Lock::inherit(&folder.join(LOCK), true) {
         tracing::info!("removing '{}', which a process left that ended", folder.display());
         return fs::remove_dir_all(folder);

@@ -1,3 +1,6 @@
+mod names;
+mod pruning;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 use std::thread;
@@ -7,24 +10,24 @@ use crate::event::Event;
 use crate::process::qemu_img;
 
 /// A store in a folder of its own, without any folders in it.
-struct Fixture {
+pub(super) struct Fixture {
     folder: tempfile::TempDir,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::new(Locations::below(folder.path()));
         Self { folder, store }
     }
 
-    fn backend(&self) -> &Path {
+    pub(super) fn backend(&self) -> &Path {
         &self.store.locations.backend
     }
 
     /// Puts an image there as release 0.25 does.
-    fn image(&self, encoded: &str, size: u64) -> PathBuf {
+    pub(super) fn image(&self, encoded: &str, size: u64) -> PathBuf {
         fs::create_dir_all(self.backend().join(".working")).expect("made");
         let path = self.backend().join(encoded);
         qemu_img::create_empty(&path, size, &CancelToken::new()).expect("made");
@@ -33,7 +36,7 @@ impl Fixture {
     }
 
     /// Makes a VM with a disk on an image, as release 0.25 does.
-    fn vm(&self, encoded: &str, number: u32, image: &Path) -> PathBuf {
+    pub(super) fn vm(&self, encoded: &str, number: u32, image: &Path) -> PathBuf {
         let folder = self.store.locations.vmstore.join(encoded);
         fs::create_dir_all(&folder).expect("made");
         fs::write(folder.join("config"), "name = \"x\"\n").expect("written");
@@ -43,7 +46,7 @@ impl Fixture {
         disk
     }
 
-    fn reserve(&self, image: &str) -> Result<Reservation, Error> {
+    pub(super) fn reserve(&self, image: &str) -> Result<Reservation, Error> {
         self.store.reserve(&name(image), None, &quiet(), &CancelToken::new())
     }
 
@@ -53,13 +56,13 @@ impl Fixture {
     }
 
     /// All files and folders in the working folder.
-    fn working(&self) -> Vec<String> {
+    pub(super) fn working(&self) -> Vec<String> {
         let entries = fs::read_dir(self.backend().join(".working")).expect("readable");
         entries.map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8")).collect()
     }
 }
 
-fn name(text: &str) -> ImageName {
+pub(super) fn name(text: &str) -> ImageName {
     ImageName::new(text).expect("a valid name")
 }
 
@@ -67,7 +70,7 @@ fn quiet() -> Reporter {
     Reporter::channel().0
 }
 
-fn disk(reservation: &Reservation, size: u64) -> PathBuf {
+pub(super) fn disk(reservation: &Reservation, size: u64) -> PathBuf {
     let path = reservation.folder().join("disk");
     qemu_img::create_empty(&path, size, &CancelToken::new()).expect("made");
     path

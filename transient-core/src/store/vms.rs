@@ -10,16 +10,30 @@ use std::path::{Path, PathBuf};
 use super::failure;
 use crate::{Error, ImageName};
 
+/// Which VMs count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Made,
+    /// Also those that are being made.
+    All,
+}
+
 /// Returns the names of the VMs with a disk on the image that is (or would be) at `image`, sorted.
-pub(super) fn using(vmstore: &Path, image: &Path, name: &ImageName) -> Result<Vec<String>, Error> {
+pub(super) fn using(
+    vmstore: &Path,
+    image: &Path,
+    name: &ImageName,
+    which: Which,
+) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(vmstore) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failure("cannot read the VM store", vmstore, error)),
     };
     let mut vms = Vec::new();
+    let counts = |folder: &OsStr| which == Which::All || !folder.as_bytes().starts_with(b".");
     // One that cannot be read does not hide the others.
-    for entry in entries.flatten().filter(|entry| !entry.file_name().as_bytes().starts_with(b".")) {
+    for entry in entries.flatten().filter(|entry| counts(&entry.file_name())) {
         if uses(&entry.path(), image, name) {
             let folder = entry.file_name();
             let decoded = ImageName::from_encoded(&folder);
@@ -76,10 +90,18 @@ fn backing_file(disk: &Path) -> io::Result<Option<PathBuf>> {
     Ok((!first.contains(&b':')).then(|| PathBuf::from(std::ffi::OsString::from_vec(name))))
 }
 
+/// Whether two paths are one place. That both are the same file proves nothing: an image may have several names.
 fn is_same(one: &Path, other: &Path) -> bool {
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => std::path::absolute(one).ok() == std::path::absolute(other).ok(),
+    let resolved = |path: &Path| fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
+    let (Some(one), Some(other)) = (resolved(one), resolved(other)) else { return false };
+    one == other || one.file_name() == other.file_name() && is_same_folder(one.parent(), other.parent())
+}
+
+/// A folder may be mounted in several places.
+fn is_same_folder(one: Option<&Path>, other: Option<&Path>) -> bool {
+    match (one.map(fs::metadata), other.map(fs::metadata)) {
+        (Some(Ok(one)), Some(Ok(other))) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
     }
 }
 

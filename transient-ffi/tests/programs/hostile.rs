@@ -153,14 +153,19 @@ int main(void) {
     CHECK_OK(transient_store_images(store, &image_list, error));
     transient_name_list *name_list = NULL;
     CHECK_OK(transient_store_vms_using(store, "a", &name_list, error));
+    transient_pruned *pruned = NULL;
+    CHECK_OK(transient_store_prune(store, true, 0, true, &pruned, error));
     transient_error *error = NULL;
     CHECK(transient_parse_bytes("x", &bytes, &error) == TRANSIENT_STATUS_INVALID_ARGUMENT);
     // of these there is none without a VM
     transient_image *image = NULL;
+    transient_inspection *inspection = NULL;
+    transient_image_check *image_check = NULL;
     transient_appliance *appliance = NULL;
 
 @CALLS@
     transient_error_free(error);
+    transient_pruned_free(pruned);
     transient_name_list_free(name_list);
     transient_image_list_free(image_list);
     transient_image_spec_free(image_spec);

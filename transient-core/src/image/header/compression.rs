@@ -12,6 +12,16 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Returns the name, for example `xz`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        }
+    }
+
     /// Tells by the first bytes of a file (six are enough) how it is compressed.
     ///
     /// ```

@@ -36,7 +36,7 @@ pub(super) fn fetch(address: Address, place: &Place<'_>) -> Result<Plain, Error>
     let request = Request { address, expects: Expects::Image, token: None, checked };
     let mut origin = Download::start(request, Patience::default(), place)?.into_origin();
     origin.checksum = place.checksum.cloned();
-    Plain::received(&receive(origin, Contents::Disk, place)?, named)
+    Plain::received(receive(origin, Contents::Disk, place)?, named)
 }
 
 /// What to ask a server for.

@@ -61,7 +61,7 @@ pub(super) fn fetch(name: &BoxName, place: &Place<'_>) -> Result<Plain, Error> {
     let request = registry.request(address, Expects::Image, checksum.is_some());
     let mut origin = Download::start(request, Patience::default(), place)?.into_origin();
     origin.checksum = checksum;
-    Plain::received(&receive(origin, Contents::VagrantBox, place)?, named)
+    Plain::received(receive(origin, Contents::VagrantBox, place)?, named)
 }
 
 /// Where boxes are described.

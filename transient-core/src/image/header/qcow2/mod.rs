@@ -44,6 +44,23 @@ pub struct Qcow2 {
     pub snapshots: u32,
 }
 
+impl Qcow2 {
+    /// Returns the size of a cluster, in bytes.
+    pub fn cluster_size(&self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    /// Returns the release of QEMU that this version came with, as `qemu-img` has it: `0.10` or `1.1`.
+    pub fn compat(&self) -> &'static str {
+        if self.version < 3 { "0.10" } else { "1.1" }
+    }
+
+    /// Returns how clusters are compressed, those that are: `zlib` or `zstd`.
+    pub fn compression(&self) -> &'static str {
+        if self.incompatible_features & COMPRESSION_TYPE == 0 { "zlib" } else { "zstd" }
+    }
+}
+
 pub(super) fn read(input: &dyn Input, start: &[u8]) -> io::Result<Parsed> {
     let Some(fixed) = Fixed::parse(start) else { return Ok(Header::cut_off(Format::Qcow2).into()) };
     let mut header = Header::accepted(Format::Qcow2, fixed.size / 512 * 512);
