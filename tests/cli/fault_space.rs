@@ -67,7 +67,8 @@ fn full_while_a_pull_unpacks() {
         &attempted.failed.stderr,
         str![[r#"
 note: Unable to find image 'new' in backend
-error: cannot write '[ROOT]/small/.working/.build-JPRMn5/unpacked': No space left on device (os error 28)
+error: cannot write '[ROOT]/small/.working/.build-[..]/unpacked': No space left on device (os error 28)
+hint: free some space on that disk, or choose a backend on another one
 
 "#]]
     );
@@ -119,7 +120,7 @@ fn is_full(attempted: &Attempted, step: u64) {
     let error = &lines.last().unwrap()["error"];
     assert_eq!(error["kind"], "host-disk-full", "{attempted:#?}");
     assert!(error["hints"].as_array().is_some_and(|hints| !hints.is_empty()), "{error}");
-    let begun = lines.iter().filter(|line| line["event"] == "step-started").next_back();
+    let begun = lines.iter().rfind(|line| line["event"] == "step-started");
     assert_eq!(begun.unwrap()["step"], step, "{attempted:#?}");
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::failure;
+use super::failure_in;
 use crate::{Error, ImageName};
 
 /// Returns the names of the VMs with a disk on the image that is (or would be) at `image`, sorted.
@@ -15,7 +15,7 @@ pub(super) fn using(vmstore: &Path, image: &Path, name: &ImageName) -> Result<Ve
     let entries = match fs::read_dir(vmstore) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failure("cannot read the VM store", vmstore, error)),
+        Err(error) => return Err(failure_in("VM store", "cannot read the VM store", vmstore, error)),
     };
     let mut vms = Vec::new();
     // One that cannot be read does not hide the others.
