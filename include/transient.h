@@ -334,6 +334,9 @@ typedef struct transient_imagefile transient_imagefile;
 // What is known of an image. It never changes: several threads may read it at once.
 typedef struct transient_inspection transient_inspection;
 
+// The layers of a cache. It never changes: several threads may read it at once.
+typedef struct transient_layer_list transient_layer_list;
+
 // The folders that the library works with, and how images are downloaded.
 typedef struct transient_locations transient_locations;
 
@@ -377,6 +380,8 @@ typedef struct {
   size_t step;
   // How many seconds it took.
   double elapsed;
+  // Whether it was not carried out, because its result was in the cache.
+  bool cached;
 } transient_step_finished;
 
 // The builder VM runs and takes commands.
@@ -656,6 +661,20 @@ typedef struct {
   double elapsed;
 } transient_history_step;
 
+// A layer of the cache. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // What it is found by, 64 hexadecimal digits.
+  const char *key;
+  // The key of the layer that it stands on; NULL on an empty disk, or on an image.
+  const char *parent;
+  // The instruction that made it, the last of several; empty for the end of a build.
+  const char *instruction;
+  // What it occupies, in bytes.
+  uint64_t size;
+  // When a build last used it, as in RFC 3339, in UTC.
+  const char *used;
+} transient_cached_layer;
+
 // Is told of log records. `level` is a `transient_log_level`, `target` the part of the library; both strings are
 // valid during the call only. It may be called on any thread, but never on two at once.
 typedef void (*transient_log_callback)(void *user_data,
@@ -789,6 +808,17 @@ transient_status transient_build_options_set_file(transient_build_options *optio
 transient_status transient_build_options_set_local(transient_build_options *options,
                                                    bool local,
                                                    transient_error **error_out);
+
+// Sets whether every step is carried out, also those whose result is in the cache; the cache gets the new ones. The
+// default is false.
+transient_status transient_build_options_set_no_cache(transient_build_options *options,
+                                                      bool no_cache,
+                                                      transient_error **error_out);
+
+// Sets how many bytes the layers in the cache may occupy after the build, those in use aside. The default is 20 GiB.
+transient_status transient_build_options_set_cache_limit(transient_build_options *options,
+                                                         uint64_t bytes,
+                                                         transient_error **error_out);
 
 // Sets the memory of the builder VM, in bytes; 0 is 2 GiB or what the host can spare, the default.
 transient_status transient_build_options_set_memory(transient_build_options *options,
@@ -1254,6 +1284,38 @@ const char *transient_inspection_warning(const transient_inspection *inspection,
 // Frees an inspection. NULL is ignored. The image stays.
 void transient_inspection_free(transient_inspection *inspection);
 
+// Lists the layers of the store's cache: what steps of builds did, which the next build need not do again. The one
+// that was used last is at the end. The caller owns `*list_out`: `transient_layer_list_free`. Any thread may call this.
+transient_status transient_store_layers(const transient_store *store,
+                                        transient_layer_list **list_out,
+                                        transient_error **error_out);
+
+// Returns how many there are.
+size_t transient_layer_list_len(const transient_layer_list *list);
+
+// Returns one; NULL if there are not so many. Lives as long as `list`.
+const transient_cached_layer *transient_layer_list_get(const transient_layer_list *list, size_t index);
+
+// Frees what `transient_store_layers` gave. NULL is ignored.
+void transient_layer_list_free(transient_layer_list *list);
+
+// Removes the layers that were not used for the longest time, until those that are left occupy no more than `limit`
+// bytes; none that a build uses. `freed_out` may be NULL; else it gets how many bytes that freed. Any thread may call
+// this.
+transient_status transient_store_prune_layers(const transient_store *store,
+                                              uint64_t limit,
+                                              uint64_t *freed_out,
+                                              transient_error **error_out);
+
+// Removes layers, and all that stands on them. `keys` has `keys_len` strings; a key may be cut short as long as it is
+// that of one layer alone. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_ARGUMENT` when there is no such layer, or several, or a build uses one.
+transient_status transient_store_remove_layers(const transient_store *store,
+                                               const char *const *keys,
+                                               size_t keys_len,
+                                               transient_error **error_out);
+
 // Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
 // `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
 // `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
@@ -1486,7 +1548,7 @@ uint32_t transient_abi_version(void);
 // program.
 const char *transient_version(void);
 
-// Returns whether the library has a feature: `appliance`, `build`, `check`, `exchange`, `history`, `imagefile`,
+// Returns whether the library has a feature: `appliance`, `build`, `cache`, `check`, `exchange`, `history`, `imagefile`,
 // `inspect`, `log`, `plan`, `prune`, `pull` or `store` in this release. Any other name, also none, gives false.
 bool transient_has_feature(const char *name);
 

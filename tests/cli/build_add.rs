@@ -103,6 +103,13 @@ fn a_cut_archive_is_an_error() {
     archive(GzEncoder::new(File::create(sandbox.path("build/a.tar.gz")).unwrap(), Compression::fast()));
     let whole = std::fs::read(sandbox.path("build/a.tar.gz")).unwrap();
     sandbox.write("build/cut.tar.gz", &whole[..whole.len() / 2]);
-    let _ = sandbox.build("new", "FROM tiny\nADD cut.tar.gz /\n", &[]).exits(1).says(&["cut.tar.gz"]);
-    assert!(!sandbox.backend().join("new").exists());
+    let plain = sandbox.path("build/a.tar");
+    archive(File::create(&plain).unwrap());
+    // In the middle of a file's content.
+    sandbox.write("build/cut.tar", &std::fs::read(plain).unwrap()[..515]);
+    for name in ["cut.tar.gz", "cut.tar"] {
+        let imagefile = format!("FROM tiny\nADD {name} /\n");
+        let _ = sandbox.build("new", &imagefile, &[]).exits(1).says(&[name, "Imagefile:2:1"]);
+        assert!(!sandbox.backend().join("new").exists() && sandbox.leftovers().is_empty());
+    }
 }

@@ -137,6 +137,17 @@ fn a_build_that_is_stopped_and_continued_goes_on() {
 }
 
 #[test]
+fn a_qemu_that_is_missing() {
+    let sandbox = with_tiny();
+    let more = ["--progress", "json", "--accel", "tcg", "--qemu-bin-name", "/nowhere/qemu"];
+    let outcome = sandbox.build("broken", "FROM tiny\nRUN true\n", &more).exits(1);
+    let error = error_of(&sandbox, &outcome, "broken");
+    assert_eq!(error["kind"], "missing-program", "{error}");
+    assert_eq!(error["message"], "Required program '/nowhere/qemu' is not installed", "{error}");
+    assert!(error["hints"][0].as_str().unwrap().contains("install the package"), "{error}");
+}
+
+#[test]
 fn a_qemu_that_ends_at_once() {
     let error = with_qemu("echo 'qemu: no such machine' >&2; exit 3", &[]);
     assert_eq!(error["kind"], "qemu-failed", "{error}");

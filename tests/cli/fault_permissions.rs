@@ -143,7 +143,7 @@ fn a_vm_store_that_may_not_be_read_keeps_images_from_being_removed() {
         &outcome.stderr,
         str![[r#"
 error: cannot read the VM store '[ROOT]/home/.local/share/transient/vmstore': Permission denied (os error 13)
-hint: check its owner and permissions, or choose another backend
+hint: check its owner and permissions, or choose another VM store
 
 "#]]
     );

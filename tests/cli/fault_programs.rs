@@ -110,7 +110,7 @@ fn a_qemu_img_that_prints_garbage() {
         &outcome.stderr,
         str![[r#"
 note: Unable to find image 'new' in backend
-Command produced garbage: 'qemu-img' succeeded, but '[ROOT]/home/.local/share/transient/backend/.working/.build-sDCslC/image.qcow2' cannot be read: No such file or directory (os error 2)
+Command produced garbage: 'qemu-img' succeeded, but '[ROOT]/home/.local/share/transient/backend/.working/.build-[..]/image.qcow2' cannot be read: No such file or directory (os error 2)
 hint: another program may have the name 'qemu-img': see `command -v qemu-img`
 
 "#]]
@@ -126,7 +126,7 @@ fn a_qemu_img_that_writes_garbage() {
         &outcome.stderr,
         str![[r#"
 note: Unable to find image 'new' in backend
-Command produced garbage: 'qemu-img' succeeded, but '[ROOT]/home/.local/share/transient/backend/.working/.build-oYeI4t/image.qcow2' is no qcow2 image, but raw
+Command produced garbage: 'qemu-img' succeeded, but '[ROOT]/home/.local/share/transient/backend/.working/.build-[..]/image.qcow2' is no qcow2 image, but raw
 hint: another program may have the name 'qemu-img': see `command -v qemu-img`
 
 "#]]

@@ -75,7 +75,7 @@ fn with_disk() -> Sandbox {
 #[ignore = "needs PyPI"]
 fn images_of_each_are_listed_and_removed_by_the_other() {
     let sandbox = with_disk();
-    let odd = ["a-b", "box/centos:7.2", "with blank", "bär", "it's", "100%", "x~y_z.1"];
+    let odd = ["a-b", "box/centos:7.2", "bär x", "it's 100%"];
     for (number, name) in odd.iter().enumerate() {
         let spec = format!("{name},file=disk");
         match number % 2 {

@@ -276,7 +276,7 @@ fn check(sandbox: &Sandbox, deeds: &[Deed]) {
     let _ = sandbox.run(["image", "pull", "last,file=disk.gz"]).exits(0);
     assert_eq!(sandbox.leftovers(), Vec::<std::path::PathBuf>::new());
     let files = fs::read_dir(sandbox.backend()).unwrap().count();
-    assert_eq!(files, there.len() + 2, "the images, the last one, and .working");
+    assert_eq!(files, there.len() + 3, "the images, the last one, .working and .provenance");
     assert_eq!(fs::read_dir(sandbox.path("tmp")).unwrap().count(), 0, "TMPDIR");
 }
 

@@ -54,3 +54,85 @@ fn pin(image: &Path, folder: &Path) -> Option<PathBuf> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::event::Reporter;
+    use crate::process::qemu_img;
+    use crate::{CancelToken, ImageName, Locations, Store};
+
+    struct Fixture {
+        _folder: tempfile::TempDir,
+        store: Store,
+        base: Base,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = Store::new(Locations::below(folder.path()));
+            let base = Base::Image("base,file=/nowhere".parse().expect("a spec"));
+            Self { _folder: folder, store, base }
+        }
+
+        /// Makes the base image anew, as bringing it in does.
+        fn make(&self) -> Image {
+            let path = self.store.locations().backend.join("base");
+            qemu_img::create_empty(&path, 1 << 20, &CancelToken::new()).expect("made");
+            self.store.image(&ImageName::new("base").expect("a name")).expect("readable").expect("there")
+        }
+
+        fn reserve(&self) -> Result<Reservation, Error> {
+            let name = ImageName::new("new").expect("a name");
+            self.store.reserve(&name, None, &Reporter::channel().0, &CancelToken::new())
+        }
+    }
+
+    #[test]
+    fn a_base_image_that_is_removed_meanwhile_is_brought_in_again() {
+        let fixture = Fixture::new();
+        drop(fixture.reserve().expect("the folders are made"));
+        let brought = Cell::new(0);
+        let bring_in = |_: &ImageSpec| {
+            brought.set(brought.get() + 1);
+            Ok(fixture.make())
+        };
+        let reserve = || {
+            if brought.get() < 3 {
+                std::fs::remove_file(fixture.store.locations().backend.join("base")).expect("removed");
+            }
+            fixture.reserve()
+        };
+        let begun = begin(&fixture.base, bring_in, reserve).expect("at last");
+        assert_eq!(brought.get(), 3);
+        // From now on it stays, whatever becomes of its name.
+        std::fs::remove_file(fixture.store.locations().backend.join("base")).expect("removed");
+        assert!(begun.base.expect("pinned").exists());
+    }
+
+    #[test]
+    fn it_is_not_brought_in_for_ever() {
+        let fixture = Fixture::new();
+        drop(fixture.reserve().expect("the folders are made"));
+        let reserve = || {
+            std::fs::remove_file(fixture.store.locations().backend.join("base")).expect("removed");
+            fixture.reserve()
+        };
+        let result = begin(&fixture.base, |_| Ok(fixture.make()), reserve);
+        assert_eq!(result.err().expect("given up").kind(), ErrorKind::ImageNotFound);
+    }
+
+    #[test]
+    fn the_name_is_free_while_the_base_image_is_brought_in() {
+        let fixture = Fixture::new();
+        drop(fixture.reserve().expect("the folders are made"));
+        let bring_in = |_: &ImageSpec| {
+            drop(fixture.reserve().expect("free"));
+            Ok(fixture.make())
+        };
+        begin(&fixture.base, bring_in, || fixture.reserve()).expect("begun");
+    }
+}

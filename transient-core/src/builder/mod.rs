@@ -28,7 +28,7 @@ pub struct VmOptions {
     pub network: Network,
     /// The program, a name or a path.
     pub qemu: PathBuf,
-    /// How long QEMU may take to answer; `None` is 10 s.
+    /// How long QEMU may take to answer; `None` is 10 s. Three times as long while a build is at work.
     pub qmp_timeout: Option<std::time::Duration>,
     /// How long the guest may take to answer; `None` is 90 s, and three times that under TCG.
     pub ssh_timeout: Option<std::time::Duration>,

@@ -8,7 +8,7 @@ use super::sparse::SparseFile;
 use super::{Place, decompress, vagrant};
 use crate::image::Checksum;
 use crate::image::header::Compression;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, store};
 
 /// As many bytes as tell one compression from another.
 pub(super) const MAGIC: usize = 16;
@@ -112,7 +112,7 @@ fn write(
 }
 
 pub(super) fn cannot_write(path: &Path, error: io::Error) -> Error {
-    Error::io(format!("cannot write '{}'", path.display()), error)
+    store::failure("cannot write", path, error)
 }
 
 /// Reads until the buffer is full or the stream ends.

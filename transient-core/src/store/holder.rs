@@ -63,6 +63,9 @@ fn program(pid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -71,14 +74,17 @@ mod tests {
         assert_eq!(describe(Some(&file)), "another process, which is at work");
         write(&file).expect("written");
         assert_eq!(describe(Some(&file)), "other work of this process");
-        let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("runs");
+        let mut other = std::process::Command::new("sh")
+            .args(["-c", "echo; read line"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("runs");
+        // Before it runs, a new process has the name of its parent.
+        other.stdout.take().expect("piped").read_exact(&mut [0]).expect("it runs");
         file.write_all_at(format!("{}\n", other.id()).as_bytes(), 0).expect("written");
         file.set_len(other.id().to_string().len() as u64 + 1).expect("cut");
-        // The kernel gives a new program its name a moment after it has started.
-        while program(other.id()).as_deref() != Some("sleep") {
-            std::thread::yield_now();
-        }
-        assert_eq!(describe(Some(&file)), format!("process {} (sleep), which is at work", other.id()));
+        assert_eq!(describe(Some(&file)), format!("process {} (sh), which is at work", other.id()));
         other.kill().expect("killed");
         other.wait().expect("reaped");
         assert_eq!(describe(Some(&file)), format!("process {}, which is at work", other.id()));

@@ -284,16 +284,23 @@ fn quoted(name: &str) -> String {
     quoted
 }
 
-/// An error of the operating system about a path of the store, with what can be done about it.
-fn failure(what: &str, path: &Path, error: io::Error) -> Error {
+/// An error of the operating system about a path of the backend, with what can be done about it.
+pub(crate) fn failure(what: &str, path: &Path, error: io::Error) -> Error {
+    failure_in("backend", what, path, error)
+}
+
+/// As [`failure`], about what people call `place`.
+fn failure_in(place: &str, what: &str, path: &Path, error: io::Error) -> Error {
     let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "check its owner and permissions, or choose another backend",
-        io::ErrorKind::ReadOnlyFilesystem => "the filesystem is read-only; choose another backend",
+        io::ErrorKind::PermissionDenied => {
+            format!("check its owner and permissions, or choose another {place}")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => format!("the filesystem is read-only; choose another {place}"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space on that disk, or choose a backend on another one"
+            format!("free some space on that disk, or choose a {place} on another one")
         }
         io::ErrorKind::NotADirectory => {
-            "a part of the path is a file; choose another backend, or remove that file"
+            format!("a part of the path is a file; choose another {place}, or remove that file")
         }
         _ => return Error::io(format!("{what} '{}'", path.display()), error),
     };

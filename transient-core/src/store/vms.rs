@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::failure;
+use super::failure_in;
 use crate::{Error, ImageName};
 
 /// Which VMs count.
@@ -28,7 +28,7 @@ pub(super) fn using(
     let entries = match fs::read_dir(vmstore) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failure("cannot read the VM store", vmstore, error)),
+        Err(error) => return Err(failure_in("VM store", "cannot read the VM store", vmstore, error)),
     };
     let mut vms = Vec::new();
     let counts = |folder: &OsStr| which == Which::All || !folder.as_bytes().starts_with(b".");
