@@ -57,9 +57,10 @@ fn verbose_shows_what_is_run() {
     for program in ["qemu-img", "qemu-system-x86_64"] {
         assert!(outcome.stderr.contains(program), "{program}: {outcome:?}");
     }
-    let quiet = sandbox.build("new", crate::fixture::TINY, &[]).exits(0);
+    let quiet = sandbox.build("new", crate::fixture::TINY, &["--no-cache"]).exits(0);
     assert!(!quiet.stderr.contains("qemu-img"), "{quiet:?}");
-    let louder = sandbox.build("new", crate::fixture::TINY, &["-vvv"]).exits(0).says(&["INFO", "DEBUG"]);
+    let louder =
+        sandbox.build("new", crate::fixture::TINY, &["-vvv", "--no-cache"]).exits(0).says(&["INFO", "DEBUG"]);
     assert!(!louder.stdout.contains("DEBUG"), "the log is on stderr");
 }
 
@@ -68,8 +69,8 @@ fn kvm_that_does_not_work_is_an_error_only_when_asked_for() {
     let sandbox = with_tiny();
     let imagefile = "FROM tiny\nRUN true\n";
     let _ = sandbox.build("auto", imagefile, &["--accel", "auto"]).exits(0);
-    let _ = sandbox.build("tcg", imagefile, &["--accel", "tcg"]).exits(0);
-    let kvm = sandbox.build("kvm", imagefile, &["--accel", "kvm", "--progress", "json"]);
+    let _ = sandbox.build("tcg", imagefile, &["--accel", "tcg", "--no-cache"]).exits(0);
+    let kvm = sandbox.build("kvm", imagefile, &["--accel", "kvm", "--progress", "json", "--no-cache"]);
     if kvm.code != Some(0) {
         assert_eq!(kvm.json_lines().last().unwrap()["error"]["kind"], "kvm-unusable");
         assert!(!sandbox.backend().join("kvm").exists());

@@ -1,6 +1,7 @@
 //! Kills and signals in the middle of a build, and what the host sees of one.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::fixture::with_tiny;
-use crate::harness::Sandbox;
+use crate::harness::{Sandbox, host};
 use crate::processes::{all_end, descendants, is_ready, send, wait_for};
 
 const SLOW: &str = "FROM tiny\nRUN echo ready; sleep 600\n";
@@ -54,10 +55,15 @@ fn ended_at_any_moment(signal: Signal) {
         is_unharmed(&sandbox, &list);
     }
     for delay in [0, 10, 30, 60] {
-        let mut child = sandbox.start_build("ended", QUICK);
+        // Each is another command, which the cache does not know.
+        let mut child = sandbox.start_build("ended", &format!("FROM tiny\nRUN true {delay}\n"));
         wait_for(&mut child, |event| event["event"] == "step-finished" && event["step"] == 2);
-        if ended_after(child, delay, signal).success() {
-            // It was whole before the signal came.
+        let status = ended_after(child, delay, signal);
+        let image = sandbox.backend().join("ended");
+        assert!(image.exists() || !status.success(), "{status:?} after {delay} ms");
+        if image.exists() {
+            // It was there before the signal came, and is whole.
+            host([OsStr::new("qemu-img"), OsStr::new("check"), image.as_os_str()]);
             let _ = sandbox.run(["image", "rm", "ended"]).exits(0);
         }
         is_unharmed(&sandbox, &list);

@@ -23,6 +23,7 @@ mod build_interrupts;
 mod build_network;
 mod build_refusals;
 mod build_scratch;
+mod cache;
 mod concurrency;
 mod documented_tests;
 mod fault_clock;
