@@ -22,6 +22,7 @@ Usage: transient [OPTIONS] <COMMAND>
 
 Commands:
   image      Build, pull, list and remove disk images
+  cache      List and remove what builds keep for the next ones
   appliance  Look at or assemble what the builder VM boots
 
 Options:
@@ -82,6 +83,9 @@ Options:
                                  every detail
   -f, --file <FILE>              The Imagefile [default: BUILD_DIR/Imagefile]
       --local                    Put the image into the build directory, not into the backend
+      --no-cache                 Carry out every step, also those whose result is in the cache
+      --cache-limit <SIZE>       What the cache may occupy after the build; what was not used for
+                                 the longest time goes [default: 20GiB]
       --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else
                                  transient/backend in the user's data folder]
       --vmstore <VMSTORE>        The folder of the VMs, whose images are kept [default:
@@ -429,6 +433,88 @@ Options:
                           of this host]
       --output <FOLDER>   The folder to make; point TRANSIENT_APPLIANCE at it to use it
   -h, --help              Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn cache() {
+    assert_data_eq!(
+        help("cache"),
+        str![[r#"
+List and remove what builds keep for the next ones
+
+Usage: transient cache [OPTIONS] <COMMAND>
+
+Commands:
+  ls     List the layers: what steps of builds did, the one that was used last at the end
+  prune  Remove layers until no more than a size is left, those first that were not used for the
+         longest time
+  rm     Remove layers, and all that stands on them
+
+Options:
+  -v, --verbose...  Say more: -v the programs that are run, -vv what happens, -vvv every detail
+  -h, --help        Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn cache_ls() {
+    assert_data_eq!(
+        help("cache ls"),
+        str![[r#"
+List the layers: what steps of builds did, the one that was used last at the end
+
+Usage: transient cache ls [OPTIONS]
+
+Options:
+      --format <FORMAT>  How to print the list, and errors [default: table] [possible values: table,
+                         json]
+  -v, --verbose...       Say more: -v the programs that are run, -vv what happens, -vvv every detail
+  -h, --help             Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn cache_prune() {
+    assert_data_eq!(
+        help("cache prune"),
+        str![[r#"
+Remove layers until no more than a size is left, those first that were not used for the longest time
+
+Usage: transient cache prune [OPTIONS]
+
+Options:
+      --keep <SIZE>      What may be left, for example 5GiB [default: 0]
+  -v, --verbose...       Say more: -v the programs that are run, -vv what happens, -vvv every detail
+      --format <FORMAT>  How to print what was freed, and errors [default: table] [possible values:
+                         table, json]
+  -h, --help             Print help
+
+"#]]
+    );
+}
+
+#[test]
+fn cache_rm() {
+    assert_data_eq!(
+        help("cache rm"),
+        str![[r#"
+Remove layers, and all that stands on them
+
+Usage: transient cache rm [OPTIONS] <KEY>...
+
+Arguments:
+  <KEY>...  The keys of the layers, or the beginnings of them
+
+Options:
+  -v, --verbose...  Say more: -v the programs that are run, -vv what happens, -vvv every detail
+  -h, --help        Print help
 
 "#]]
     );
