@@ -113,7 +113,7 @@ class Store:
             name: The name of the new image. One that is there is replaced, unless a VM uses it.
             file: The Imagefile; else `Imagefile` in the build directory.
             local: Put the image into the build directory, as `NAME.qcow2`, and not into the store.
-            no_cache: Carry out every step, also those whose result is in the cache; the cache gets the new ones.
+            no_cache: Carry out every step, also those whose result is in the cache, which gets the new one.
             cache_limit: What the layers in the cache may occupy after the build; else 20 GiB.
             memory: Of the builder VM, in bytes or as a text; else 2 GiB, or what the host can spare.
             cpus: Of the builder VM, 1 to 255; else all of the host, up to 4.
@@ -214,7 +214,7 @@ class Store:
         """Return what builds keep for the next ones, the layer that was used last at the end."""
 
     def prune_layers(self, limit: Size) -> int:
-        """Remove layers until those that are left occupy no more than `limit`, and return how many bytes that freed.
+        """Remove layers until those that are left occupy no more than `limit`; return the bytes that are free now.
 
         Those go first that were not used for the longest time; none that a build uses.
         """

@@ -289,6 +289,23 @@ static void exchanges(const transient_store *store, const char *folder) {
     CHECK_OK(transient_store_remove(store, names, 2, false, NULL, error));
 }
 
+// a build that leaves layers is that of examples/c
+static void layers(const transient_store *store) {
+    transient_layer_list *list = NULL;
+    CHECK_OK(transient_store_layers(store, &list, error));
+    CHECK(transient_layer_list_len(list) == 0 && transient_layer_list_get(list, 0) == NULL);
+    transient_layer_list_free(list);
+    uint64_t freed = 1;
+    CHECK_OK(transient_store_prune_layers(store, 0, &freed, error));
+    CHECK(freed == 0);
+    CHECK_OK(transient_store_prune_layers(store, 0, NULL, error));
+    const char *keys[] = {"0000", NULL};
+    CHECK_OK(transient_store_remove_layers(store, keys, 0, error));
+    CHECK(transient_store_remove_layers(store, keys, 1, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK(transient_store_remove_layers(store, keys, 2, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK(transient_store_remove_layers(store, NULL, 1, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+}
+
 static void downloads(transient_locations *locations) {
     CHECK_OK(transient_locations_set_http_proxy(locations, "http://127.0.0.1:1", error));
     CHECK_OK(transient_locations_set_https_proxy(locations, NULL, error));
@@ -343,6 +360,7 @@ static void store(const char *folder) {
     checks(store, folder);
     pulls(store, folder);
     exchanges(store, folder);
+    layers(store);
 
     transient_name_list *names = NULL;
     CHECK_OK(transient_store_vms_using(store, "two", &names, error));

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import transient
 
+VERDICT = "kvm-does-not-work.json"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 TINY = """\
@@ -39,6 +41,13 @@ def build_dir(tmp_path: Path, rootfs: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> transient.Store:
-    """Return a store of the test's own. What is known of this host (does KVM work?) is shared."""
-    return transient.Store(tmp_path / "backend", tmp_path / "vmstore")
+def store(tmp_path: Path) -> Iterator[transient.Store]:
+    """Return a store of the test's own. What is known of this host (does KVM work?) is shared, layers are not."""
+    cache, shared = tmp_path / "cache", transient.Store().cache / VERDICT
+    cache.mkdir()
+    if shared.exists():
+        shutil.copy(shared, cache)
+    yield transient.Store(tmp_path / "backend", tmp_path / "vmstore", cache=cache)
+    if not shared.exists() and (cache / VERDICT).exists():
+        shared.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(cache / VERDICT, shared)

@@ -51,6 +51,29 @@ def test_a_build_tells_what_it_does(store: transient.Store, build_dir: Path) -> 
     assert any(isinstance(event, events.Progress) and event.finished for event in seen)
 
 
+def test_a_step_that_is_known_is_not_done_again(store: transient.Store, build_dir: Path) -> None:
+    write(build_dir, "RUN cat /proc/sys/kernel/random/uuid > /id\n")
+
+    def cached(**options: Any) -> list[bool]:
+        seen: list[events.Event] = []
+        store.build(build_dir, name="again", on_event=seen.append, memory=MEMORY, **options)
+        return [event.cached for event in seen if isinstance(event, events.StepFinished)]
+
+    assert cached(no_cache=True) == [False] * 5
+    assert cached(qemu="/nonexistent/qemu") == [True] * 5
+    layers = store.layers()
+    assert [layer for layer in layers if layer.instruction.startswith("RUN cat")]
+    lowest = next(layer for layer in layers if layer.parent is None)
+    assert lowest.size > 0
+    with pytest.raises(errors.InvalidArgument):
+        store.remove_layers("no such key")
+    store.remove_layers(lowest.key[:16])
+    assert store.layers() == []
+    assert cached(cache_limit=0) == [False] * 5
+    assert store.layers() == []
+    assert store.prune_layers("1GiB") == 0
+
+
 def test_a_command_that_fails_is_told_whole(store: transient.Store, build_dir: Path) -> None:
     write(build_dir, "RUN echo before; \\\n  exit 7\n")
     with pytest.raises(errors.CommandFailed) as caught:

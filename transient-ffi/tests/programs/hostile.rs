@@ -155,6 +155,8 @@ int main(void) {
     CHECK_OK(transient_store_vms_using(store, "a", &name_list, error));
     transient_pruned *pruned = NULL;
     CHECK_OK(transient_store_prune(store, true, 0, true, &pruned, error));
+    transient_layer_list *layer_list = NULL;
+    CHECK_OK(transient_store_layers(store, &layer_list, error));
     transient_error *error = NULL;
     CHECK(transient_parse_bytes("x", &bytes, &error) == TRANSIENT_STATUS_INVALID_ARGUMENT);
     // of these there is none without a VM
@@ -165,6 +167,7 @@ int main(void) {
 
 @CALLS@
     transient_error_free(error);
+    transient_layer_list_free(layer_list);
     transient_pruned_free(pruned);
     transient_name_list_free(name_list);
     transient_image_list_free(image_list);
