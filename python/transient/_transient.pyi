@@ -214,7 +214,7 @@ class Store:
         """Return what builds keep for the next ones, the layer that was used last at the end."""
 
     def prune_layers(self, limit: Size) -> int:
-        """Remove layers until those that are left occupy no more than `limit`; return the bytes that are free now.
+        """Remove layers until those that are left occupy no more than `limit`, and return the bytes freed.
 
         Those go first that were not used for the longest time; none that a build uses.
         """

@@ -42,7 +42,7 @@ def build_dir(tmp_path: Path, rootfs: Path) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[transient.Store]:
-    """Return a store of the test's own. What is known of this host (does KVM work?) is shared, layers are not."""
+    """Return a store of the test's own; only what is known of this host (does KVM work?) is shared."""
     cache, shared = tmp_path / "cache", transient.Store().cache / VERDICT
     cache.mkdir()
     if shared.exists():
