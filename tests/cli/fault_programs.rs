@@ -139,7 +139,7 @@ fn a_qemu_img_that_lies_to_a_build() {
     sandbox.write("build/Imagefile", "FROM base\nRUN true\n");
     let arguments = sandbox.build_arguments("new", &[]);
     let output = with_script(&sandbox, "exit 0", &arguments).output().unwrap();
-    let _ = sandbox.outcome(output).exits(1).says(&["Command produced garbage", "Imagefile:1:1"]);
+    let _ = sandbox.outcome(output).exits(1).says(&["Command produced garbage", "Imagefile:2:1"]);
     nothing_came_of_it(&sandbox);
 }
 

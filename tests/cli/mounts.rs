@@ -47,8 +47,8 @@ pub(crate) struct Attempted {
 const SCRIPT: &str = "\
 mkdir small && mount -t tmpfs -o size=\"$SIZE\" none small || exit 99
 trap 'umount small' EXIT
-# How images were made is beside them: see the tests of `image inspect`.
-list() { find small -mindepth 1 -path small/.provenance -prune -o ! -name .working -print | sort; }
+# How images were made is beside them, and layers are for later: see the tests of `image inspect` and of the cache.
+list() { find small -mindepth 1 \\( -path small/.provenance -o -path small/cache \\) -prune -o ! -name .working -print | sort; }
 attempt() { status=0; \"$@\" > stdout 2> stderr || status=$?; echo \"$status\" > status; }
 eval \"$BEFORE\"
 attempt \"$@\"
