@@ -61,7 +61,10 @@ impl Layers {
     pub(crate) fn open(cache: &Path) -> Result<Self, Error> {
         let folder =
             std::path::absolute(cache.join(FOLDER)).map_err(|error| failed("cannot find", cache, error))?;
-        fs::create_dir_all(&folder).map_err(|error| failed("cannot make the folder", &folder, error))?;
+        fs::create_dir_all(&folder).map_err(|error| {
+            failed("cannot make the folder", &folder, error)
+                .hint("builds are done in the cache: TRANSIENT_CACHE names another folder for it")
+        })?;
         Ok(Self { folder, boot: host::boot_id() })
     }
 
