@@ -25,6 +25,8 @@ END
 # Nothing but the installation: the library finds the appliance beside itself.
 clean() { env -i HOME="$work/home" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 for program in c cpp; do
+    # Each is to build, and not to find what the other has built.
+    rm -rf "$work/home/.cache/transient/layers"
     clean "$work/$program/build" "$work/image" "built-in-$program" | tee "$work/output"
     grep -q '^hello from Linux$' "$work/output"
     grep -q "^$work/home/.local/share/transient/backend/built%2Din%2D$program\$" "$work/output"
