@@ -40,13 +40,20 @@ def build_dir(tmp_path: Path, rootfs: Path) -> Path:
     return folder
 
 
+def own_cache(folder: Path) -> Path:
+    """Return a cache without layers below a folder. What is known of this host (does KVM work?) is in it."""
+    cache, shared = folder / "cache", transient.Store().cache / VERDICT
+    cache.mkdir(exist_ok=True)
+    shutil.rmtree(cache / "layers", ignore_errors=True)
+    if shared.exists():
+        shutil.copy(shared, cache)
+    return cache
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[transient.Store]:
     """Return a store of the test's own; only what is known of this host (does KVM work?) is shared."""
-    cache, shared = tmp_path / "cache", transient.Store().cache / VERDICT
-    cache.mkdir()
-    if shared.exists():
-        shutil.copy(shared, cache)
+    cache, shared = own_cache(tmp_path), transient.Store().cache / VERDICT
     yield transient.Store(tmp_path / "backend", tmp_path / "vmstore", cache=cache)
     if not shared.exists() and (cache / VERDICT).exists():
         shared.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import transient
-from conftest import TINY
+from conftest import TINY, own_cache
 
 PROJECT = Path(__file__).parents[2]
 PACKAGE = Path(transient.__file__).parent
@@ -66,8 +66,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Path:
 
 
 def run_as(reader: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python as the reader, who has a data folder of their own."""
-    environment = {**os.environ, "XDG_DATA_HOME": str(reader / "data")}
+    """Run Python as the reader, who has a data folder of their own, and has built nothing yet."""
+    places = {"XDG_DATA_HOME": str(reader / "data"), "TRANSIENT_CACHE": str(own_cache(reader))}
+    environment = {**os.environ, **places}
     program = [sys.executable, *arguments]
     return subprocess.run(program, cwd=reader, env=environment, capture_output=True, text=True, check=False)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import transient
-from conftest import TINY
+from conftest import TINY, own_cache
 from transient._pytest.kept import Fingerprint
 from transient._pytest.sharing import locked
 
@@ -24,9 +24,9 @@ PAGE = Path(__file__).parents[2] / "docs/pytest.md"
 
 
 @pytest.fixture(autouse=True)
-def _shared_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what is known of this host (does KVM work?), though `pytester` has a home of its own."""
-    monkeypatch.setenv("TRANSIENT_CACHE", str(transient.Store().cache))
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let no test find the layers of another one. `pytester` has a home of its own."""
+    monkeypatch.setenv("TRANSIENT_CACHE", str(own_cache(tmp_path)))
 
 
 class Qemu:
