@@ -45,7 +45,7 @@ def own_cache(folder: Path) -> Path:
     cache, shared = folder / "cache", transient.Store().cache / VERDICT
     cache.mkdir(exist_ok=True)
     shutil.rmtree(cache / "layers", ignore_errors=True)
-    if shared.exists():
+    if shared.exists() and not shared.parent.samefile(cache):
         shutil.copy(shared, cache)
     return cache
 
