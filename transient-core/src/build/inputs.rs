@@ -96,7 +96,7 @@ impl List {
                 return Ok(());
             }
             FileType::RegularFile => {
-                self.hash_later(found.open()?, found.size(), found.shown)?;
+                self.hash_later(found.open()?, found.size(), found.shown);
                 ("file", Digest::none())
             }
             _ => ("special", Digest::none()),
@@ -110,7 +110,7 @@ impl List {
         let file = context.open_file(path)?;
         let metadata = file.metadata().map_err(|error| unreadable(path, error))?;
         if metadata.is_file() {
-            self.hash_later(file, metadata.len(), path)?;
+            self.hash_later(file, metadata.len(), path);
         }
         let mode = metadata.mode() & MODE;
         self.inputs.push(Input {
@@ -123,11 +123,10 @@ impl List {
     }
 
     /// Has the next input's digest made of a file.
-    fn hash_later(&mut self, file: File, size: u64, shown: &Path) -> Result<(), Error> {
+    fn hash_later(&mut self, file: File, size: u64, shown: &Path) {
         let waiting = Waiting { index: self.inputs.len(), file, size, shown: shown.to_owned() };
         // The workers only go away when one of them failed, which is then what is told.
         let _ = self.files.send_blocking(waiting);
-        Ok(())
     }
 }
 

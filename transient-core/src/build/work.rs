@@ -17,7 +17,7 @@ use crate::builder::{Boot, Builder, appliance, check_terminal};
 use crate::error::Location;
 use crate::event::{Event, Reporter};
 use crate::imagefile::{Imagefile, Instruction};
-use crate::layer::{Key, Layers, Made};
+use crate::layer::{Key, Layer, Layers, Made};
 use crate::store::{HistoryStep, Lock};
 use crate::{CancelToken, Error, ErrorKind};
 
@@ -116,7 +116,7 @@ impl<'a> Work<'a> {
     }
 
     /// Returns the layers to begin with, the lowest first, and how many stages they are.
-    fn deepest(&self, finished: Option<Key>) -> (usize, Vec<crate::layer::Layer>) {
+    fn deepest(&self, finished: Option<Key>) -> (usize, Vec<Layer>) {
         if self.options.no_cache {
             return (0, Vec::new());
         }
@@ -173,7 +173,7 @@ impl<'a> Work<'a> {
         let parent = disk.chain().last().map(|layer| layer.record.key);
         let (since, mounts) = (running.since, running.mounts.clone());
         let accelerator = running.builder.accelerator().to_owned();
-        Made { parent, base: self.ground.base, steps, accelerator, since, mounts }
+        Made { parent, steps, accelerator, since, mounts }
     }
 
     async fn run_step(

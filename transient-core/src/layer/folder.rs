@@ -192,15 +192,12 @@ impl Layers {
     /// Throws a layer away, whatever is in its folder, unless it is in use.
     pub(crate) fn throw_away(&self, key: Key) -> io::Result<()> {
         let folder = self.folder.join(key.to_string());
-        if let Ok(file) = File::open(folder.join(DISK)) {
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-            return self.remove(&folder);
+        // Held to the end.
+        let disk = File::open(folder.join(DISK)).ok();
+        if let Some(disk) = &disk {
+            rustix::fs::flock(disk, FlockOperation::NonBlockingLockExclusive)?;
         }
-        self.remove(&folder)
-    }
-
-    /// Nobody sees a half of it: it goes under another name.
-    fn remove(&self, folder: &Path) -> io::Result<()> {
+        // Nobody sees a half of it: it goes under another name.
         let scratch = self.scratch().map_err(io::Error::other)?;
         fs::rename(folder, scratch.path().join("layer"))
     }
@@ -262,7 +259,6 @@ mod tests {
             fs::write(&disk, name.repeat(5000)).expect("written");
             let made = Made {
                 parent: parent.map(key),
-                base: None,
                 steps: vec![HistoryStep::now("it", format!("RUN {name}"), Instant::now())],
                 accelerator: "tcg".to_owned(),
                 since: 1,

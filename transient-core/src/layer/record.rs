@@ -31,8 +31,6 @@ pub(crate) struct Input {
 pub(crate) struct Made {
     /// The layer that it stands on; `None` on an empty disk, or on an image.
     pub(crate) parent: Option<Key>,
-    /// The digest of the image that the chain stands on.
-    pub(crate) base: Option<Digest>,
     /// The steps, as they may be shown; none at the end of a build.
     pub(crate) steps: Vec<HistoryStep>,
     /// What ran the builder VM's instructions.
