@@ -45,7 +45,8 @@ impl Trouble {
             )
             .hint("it was stopped, or the host is overloaded; --qmp-timeout gives it longer"),
             Self::HostDiskFull => Error::new(ErrorKind::HostDiskFull, "the disk of the host is full").hint(
-                "free some space where the images are kept, or choose another place with --image-backend",
+                "free some space where the cache is, for example by `transient cache prune`, or have \
+                 TRANSIENT_CACHE name another place",
             ),
             Self::DiskFailed { reason } => Error::new(
                 ErrorKind::Io,
