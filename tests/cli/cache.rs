@@ -90,6 +90,26 @@ fn what_changed_and_what_follows_is_done_anew() {
 }
 
 #[test]
+fn what_changes_during_a_build_is_not_kept() {
+    let sandbox = with_tiny();
+    let imagefile = "FROM tiny\nRUN echo ready; sleep 2\nCOPY f /f\nRUN true\n";
+    sandbox.write("build/f", "before");
+    let mut child = sandbox.start_build("new", imagefile);
+    let rest = wait_for(&mut child, is_ready);
+    sandbox.write("build/f", "meanwhile");
+    assert!(child.wait().unwrap().success());
+    let rest = rest.join().unwrap();
+    assert!(rest.iter().any(|event| event["event"] == "warning"), "{rest:#?}");
+    assert_eq!(read(&sandbox, "/f"), "meanwhile");
+    // Neither the one nor the other is taken for what is in the image.
+    for content in ["before", "meanwhile"] {
+        sandbox.write("build/f", content);
+        assert_eq!(cached(&build(&sandbox, imagefile, &[]).exits(0)), [false, true, false, false]);
+        assert_eq!(read(&sandbox, "/f"), content);
+    }
+}
+
+#[test]
 fn a_build_that_failed_goes_on_before_the_step() {
     let sandbox = with_tiny();
     let imagefile = "FROM tiny\nRUN cat /proc/sys/kernel/random/uuid > /id\nRUN test -e /proc/nothing\n";

@@ -17,6 +17,16 @@ pub(super) struct Stage {
     pub(super) steps: Range<usize>,
     /// What the layer is found by; `None` is one that is never kept.
     pub(super) key: Option<Key>,
+    /// What the steps read, as it was when the key was made.
+    inputs: Vec<Input>,
+}
+
+impl Stage {
+    /// Whether the steps still read what the key was made of: files may change while a build runs.
+    pub(super) fn is_as_keyed(&self, plan: &Plan, context: &Context, cancel: &CancelToken) -> bool {
+        let read = |step: &Step| read(&step.instruction, context, cancel).is_ok_and(|now| now == self.inputs);
+        self.inputs.is_empty() || plan.steps[self.steps.clone()].iter().all(read)
+    }
 }
 
 /// What counts for every step, whatever it does.
@@ -48,12 +58,12 @@ pub(super) fn stages<'p>(
         let mut maker = KeyMaker::new("disk");
         plan.steps[..first].iter().for_each(|step| add_instruction(&mut maker, &step.instruction));
         parent = parent.map(|parent| below(maker, parent));
-        stages.push(Stage { steps: 0..first, key: parent });
+        stages.push(Stage { steps: 0..first, key: parent, inputs: Vec::new() });
     }
     for (index, step) in plan.steps.iter().enumerate().skip(first) {
         let inputs = read(&step.instruction, context, cancel).map_err(|error| (step, error))?;
         parent = parent.and_then(|parent| ground.step(parent, &step.instruction, &inputs));
-        stages.push(Stage { steps: index..index + 1, key: parent });
+        stages.push(Stage { steps: index..index + 1, key: parent, inputs });
     }
     Ok(stages)
 }

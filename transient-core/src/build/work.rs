@@ -134,10 +134,11 @@ impl<'a> Work<'a> {
         &self,
         disk: &mut WorkingDisk<'_>,
         log: &mut Log,
-        (done, mut claim, finished): (usize, Option<Lock>, Option<Key>),
+        (done, mut claim, mut finished): (usize, Option<Lock>, Option<Key>),
         processes: &TaskTracker,
     ) -> Result<(), Error> {
         let mut running = None;
+        let mut keeps = true;
         for (index, stage) in self.stages.iter().enumerate().skip(done) {
             let before = log.len();
             for step in &self.plan.steps[stage.steps.clone()] {
@@ -146,7 +147,14 @@ impl<'a> Work<'a> {
                 log.step(step, begun);
                 self.reporter.send(self::finished(step, begun)).await;
             }
-            if let (Some(key), Some(running)) = (stage.key, &mut running) {
+            if keeps && !stage.is_as_keyed(self.plan, self.context, self.cancel) {
+                let step = self.plan.steps[stage.steps.start].shown();
+                let message =
+                    format!("what '{step}' read has changed meanwhile: nothing from there on is kept");
+                self.reporter.warning(message, None).await;
+                (keeps, finished) = (false, None);
+            }
+            if let (true, Some(key), Some(running)) = (keeps, stage.key, &mut running) {
                 // In this order: whoever waits for this stage finds the next one taken.
                 let next = self.stages.get(index + 1).map_or(finished, |stage| stage.key);
                 let next = next.and_then(|key| self.layers.try_claim(key));
