@@ -6,6 +6,10 @@ use std::path::PathBuf;
 
 use serde::ser::SerializeMap;
 
+/// What helps where the disk is full that the cache is on.
+pub(crate) const CACHE_IS_FULL: &str = "free some space where the cache is, for example by `transient cache prune`, or have \
+    TRANSIENT_CACHE name another place";
+
 /// What went wrong, in kinds that programs can tell apart.
 ///
 /// Numbers are stable and never reused: the 100s are what the caller passed in, the 200s the store,

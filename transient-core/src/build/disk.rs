@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::builder::Builder;
-use crate::layer::{Key, Layer, Layers, Made};
+use crate::layer::{Key, Layer, Layers, Made, failed};
 use crate::process::qemu_img;
 use crate::qemu::Disk;
 use crate::{CancelToken, Error};
@@ -95,8 +95,7 @@ impl<'a> WorkingDisk<'a> {
     fn next(&mut self) -> Result<PathBuf, Error> {
         self.made += 1;
         let top = self.top();
-        fs::copy(self.empty(), &top)
-            .map_err(|error| Error::io(format!("cannot write '{}'", top.display()), error))?;
+        fs::copy(self.empty(), &top).map_err(|error| failed("cannot write", &top, error))?;
         Ok(top)
     }
 }

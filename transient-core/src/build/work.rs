@@ -159,7 +159,10 @@ impl<'a> Work<'a> {
                 let next = self.stages.get(index + 1).map_or(finished, |stage| stage.key);
                 let next = next.and_then(|key| self.layers.try_claim(key));
                 let made = self.made(disk, running, log.after(before).to_vec());
-                disk.keep(&mut running.builder, key, made).await?;
+                let kept = disk.keep(&mut running.builder, key, made).await;
+                // What the last step wrote may only now have to find its place on the host's disk.
+                let last = &self.plan.steps[stage.steps.end - 1];
+                kept.map_err(|error| placed(error, last, self.imagefile))?;
                 claim = next;
             }
         }

@@ -9,9 +9,10 @@ use std::time::SystemTime;
 use rustix::fs::FlockOperation;
 
 use super::{Key, Made, Record};
+use crate::error::CACHE_IS_FULL;
 use crate::event::Reporter;
 use crate::store::{Lock, Scratch};
-use crate::{CancelToken, Error, host};
+use crate::{CancelToken, Error, ErrorKind, host};
 
 /// Where layers are, in the cache.
 const FOLDER: &str = "layers";
@@ -227,8 +228,10 @@ fn write_record(folder: &Path, record: &Record) -> io::Result<()> {
     Ok(())
 }
 
-fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::io(format!("{what} '{}'", path.display()), error)
+/// Explains what went wrong with a file of the cache.
+pub(crate) fn failed(what: &str, path: &Path, error: io::Error) -> Error {
+    let error = Error::io(format!("{what} '{}'", path.display()), error);
+    if error.kind() == ErrorKind::HostDiskFull { error.hint(CACHE_IS_FULL) } else { error }
 }
 
 #[cfg(test)]

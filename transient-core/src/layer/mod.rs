@@ -12,6 +12,6 @@ mod store;
 
 pub(crate) use contents::digest_of;
 pub(crate) use digest::{Digest, Key, KeyMaker};
-pub(crate) use folder::{Layer, Layers};
+pub(crate) use folder::{Layer, Layers, failed};
 pub(crate) use record::{Input, Made, Record};
 pub use store::CachedLayer;

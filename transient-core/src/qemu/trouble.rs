@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::console::Tail;
+use crate::error::CACHE_IS_FULL;
 use crate::{Error, ErrorKind};
 
 /// A reason why nothing more can be expected of a machine.
@@ -44,10 +45,9 @@ impl Trouble {
                 format!("QEMU runs, but has not answered for {} s", patience.as_secs()),
             )
             .hint("it was stopped, or the host is overloaded; --qmp-timeout gives it longer"),
-            Self::HostDiskFull => Error::new(ErrorKind::HostDiskFull, "the disk of the host is full").hint(
-                "free some space where the cache is, for example by `transient cache prune`, or have \
-                 TRANSIENT_CACHE name another place",
-            ),
+            Self::HostDiskFull => {
+                Error::new(ErrorKind::HostDiskFull, "the disk of the host is full").hint(CACHE_IS_FULL)
+            }
             Self::DiskFailed { reason } => Error::new(
                 ErrorKind::Io,
                 format!("the disk of the builder VM cannot be read or written: {reason}"),
