@@ -6,10 +6,6 @@ use std::path::PathBuf;
 
 use serde::ser::SerializeMap;
 
-/// What helps where the disk is full that the cache is on.
-pub(crate) const CACHE_IS_FULL: &str = "free some space where the cache is, for example by `transient cache prune`, or have \
-    TRANSIENT_CACHE name another place";
-
 /// What went wrong, in kinds that programs can tell apart.
 ///
 /// Numbers are stable and never reused: the 100s are what the caller passed in, the 200s the store,
@@ -152,6 +148,10 @@ impl ErrorKind {
         }
     }
 }
+
+/// What helps where the disk is full that the cache is on.
+pub(crate) const CACHE_IS_FULL: &str = "free some space where the cache is, for example by `transient cache prune`, or have \
+    TRANSIENT_CACHE name another place";
 
 /// A place in an Imagefile.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -400,8 +400,10 @@ mod tests {
         assert_eq!(names.len(), ErrorKind::ALL.len());
         assert!(ErrorKind::ALL.is_sorted_by_key(|kind| kind.code()));
         // The compiler does not count variants; the source does.
-        let enumeration = include_str!("error.rs").split("}\n").next().unwrap_or_default();
-        let numbered = enumeration.lines().filter(|line| line.contains(" = ")).count();
+        let (_, source) =
+            include_str!("error.rs").split_once("pub enum ErrorKind {").expect("the enumeration");
+        let numbered =
+            source.lines().take_while(|line| *line != "}").filter(|line| line.contains(" = ")).count();
         assert_eq!(numbered, ErrorKind::ALL.len());
     }
 }
