@@ -390,6 +390,8 @@ typedef struct {
   const char *accelerator;
   // Seconds since the start of QEMU.
   double elapsed;
+  // Whether it did not boot: it was restored from one that was saved.
+  bool warm;
 } transient_builder_started;
 
 // A command of the image wrote something.
@@ -840,6 +842,12 @@ transient_status transient_build_options_set_accelerator(transient_build_options
 transient_status transient_build_options_set_network(transient_build_options *options,
                                                      uint32_t network,
                                                      transient_error **error_out);
+
+// Sets whether a builder VM that was saved when it had booted is restored, which is faster than to boot; where there is
+// none, one is saved. Only without KVM. The default is true.
+transient_status transient_build_options_set_warm_start(transient_build_options *options,
+                                                        bool warm_start,
+                                                        transient_error **error_out);
 
 // Sets the QEMU program, a name or a path. The default is `qemu-system-x86_64`. `program` is copied.
 transient_status transient_build_options_set_qemu(transient_build_options *options,

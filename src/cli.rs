@@ -158,6 +158,10 @@ pub(crate) struct VmArgs {
     #[arg(long, value_enum, default_value_t, value_name = "NETWORK")]
     pub(crate) network: Network,
 
+    /// Boot the builder VM, and do not restore one that was saved when it had booted
+    #[arg(long)]
+    pub(crate) no_warm_start: bool,
+
     /// Wait this many seconds for QEMU to answer [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) qmp_timeout: Option<Duration>,

@@ -17,8 +17,8 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         Event::StepFinished { step, elapsed, cached } => {
             class("StepFinished")?.call1((step, elapsed.as_secs_f64(), cached))?
         }
-        Event::BuilderStarted { accelerator, elapsed } => {
-            class("BuilderStarted")?.call1((accelerator, elapsed.as_secs_f64()))?
+        Event::BuilderStarted { accelerator, elapsed, warm } => {
+            class("BuilderStarted")?.call1((accelerator, elapsed.as_secs_f64(), warm))?
         }
         Event::Output { stream, data } => {
             let stream = match stream {

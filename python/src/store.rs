@@ -91,7 +91,7 @@ impl Store {
     #[pyo3(signature = (
         directory, *, name, file = None, local = false, no_cache = false, cache_limit = None, memory = None, cpus = None,
         accelerator = "auto",
-        network = "user", qemu = None, qmp_timeout = None, ssh_timeout = None, terminal = false, on_event = None,
+        network = "user", warm_start = true, qemu = None, qmp_timeout = None, ssh_timeout = None, terminal = false, on_event = None,
         cancel = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
@@ -108,6 +108,7 @@ impl Store {
         cpus: Option<u32>,
         accelerator: &str,
         network: &str,
+        warm_start: bool,
         qemu: Option<PathBuf>,
         qmp_timeout: Option<f64>,
         ssh_timeout: Option<f64>,
@@ -124,6 +125,7 @@ impl Store {
         options.vm.cpus = cpus.map(cpu_count).transpose()?;
         options.vm.accelerator = self::accelerator(accelerator)?;
         options.vm.network = self::network(network)?;
+        options.vm.warm_start = warm_start;
         options.vm.qemu = qemu.unwrap_or(options.vm.qemu);
         options.vm.qmp_timeout = qmp_timeout.map(seconds).transpose()?;
         options.vm.ssh_timeout = ssh_timeout.map(seconds).transpose()?;

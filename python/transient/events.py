@@ -52,6 +52,8 @@ class BuilderStarted:
     """What runs its instructions: `kvm` or `tcg`."""
     elapsed: float
     """Seconds since the start of QEMU."""
+    warm: bool
+    """Whether it did not boot: it was restored from one that was saved."""
 
 
 @dataclass(frozen=True)

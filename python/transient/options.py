@@ -102,6 +102,7 @@ class BuildOptions(TypedDict, total=False):
     cpus: int | None
     accelerator: Accelerator
     network: Network
+    warm_start: bool
     qemu: StrPath | None
     qmp_timeout: float | None
     ssh_timeout: float | None

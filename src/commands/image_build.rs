@@ -38,6 +38,7 @@ fn vm_options(args: VmArgs) -> VmOptions {
         cli::Network::User => transient_core::Network::User,
         cli::Network::None => transient_core::Network::None,
     };
+    options.warm_start = !args.no_warm_start;
     options.qemu = args.qemu_bin_name;
     options.qmp_timeout = args.qmp_timeout;
     options.ssh_timeout = args.ssh_timeout;

@@ -55,6 +55,7 @@ static transient_build_options *options_for(const char *directory, const char *n
     CHECK_OK(transient_build_options_set_cpus(options, 1, error));
     CHECK_OK(transient_build_options_set_accelerator(options, TRANSIENT_ACCELERATOR_TCG, error));
     CHECK_OK(transient_build_options_set_network(options, TRANSIENT_NETWORK_NONE, error));
+    CHECK_OK(transient_build_options_set_warm_start(options, true, error));
     CHECK_OK(transient_build_options_set_qemu(options, "qemu-system-x86_64", error));
     CHECK_OK(transient_build_options_set_qmp_timeout(options, 60, error));
     CHECK_OK(transient_build_options_set_ssh_timeout(options, 500.5, error));

@@ -102,6 +102,12 @@ impl Ext {
         self.ask(&format!("stat \"{path}\""))
     }
 
+    pub(crate) fn uuid(&self) -> String {
+        let answer = self.ask("stats -h");
+        let line = answer.lines().find_map(|line| line.strip_prefix("Filesystem UUID:"));
+        line.unwrap_or_else(|| panic!("{answer}")).trim().to_owned()
+    }
+
     pub(crate) fn has(&self, path: &str) -> bool {
         self.stat(path).contains("Inode:")
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -12,6 +13,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Where the library notes that KVM does not work, in its cache.
 const VERDICT: &str = "kvm-does-not-work.json";
+/// Where it saves builder VMs that have booted.
+const BUILDERS: &str = "builders";
 
 /// What outlives the tests.
 fn shared() -> PathBuf {
@@ -31,7 +34,21 @@ impl Sandbox {
         }
         let sandbox = Self { root };
         let _ = fs::copy(shared().join(VERDICT), sandbox.cache().join(VERDICT));
+        fs::create_dir_all(shared().join(BUILDERS)).unwrap();
+        symlink(shared().join(BUILDERS), sandbox.builders()).unwrap();
         sandbox
+    }
+
+    /// A sandbox in which no builder VM was saved.
+    pub(crate) fn cold() -> Self {
+        let sandbox = Self::new();
+        fs::remove_file(sandbox.builders()).unwrap();
+        sandbox
+    }
+
+    /// Returns the folder of the saved builder VMs, which the tests share.
+    pub(crate) fn builders(&self) -> PathBuf {
+        self.cache().join(BUILDERS)
     }
 
     /// Returns the folder of the cache, in which no other test has made layers.

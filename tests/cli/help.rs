@@ -104,6 +104,8 @@ Builder VM:
                                  else tcg [default: auto] [possible values: auto, kvm, tcg]
       --network <NETWORK>        The network of RUN: out to where this host reaches, or none
                                  [default: user] [possible values: user, none]
+      --no-warm-start            Boot the builder VM, and do not restore one that was saved when it
+                                 had booted
       --qmp-timeout <SECONDS>    Wait this many seconds for QEMU to answer [default: 10]
       --ssh-timeout <SECONDS>    Wait this many seconds for the builder VM to answer [default: 90,
                                  and three times that without kvm]

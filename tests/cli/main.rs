@@ -46,3 +46,4 @@ mod interop;
 mod real_debian;
 mod stress;
 mod usage;
+mod warm_start;

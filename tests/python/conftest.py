@@ -45,6 +45,10 @@ def own_cache(folder: Path) -> Path:
     cache, shared = folder / "cache", transient.Store().cache / VERDICT
     cache.mkdir(exist_ok=True)
     shutil.rmtree(cache / "layers", ignore_errors=True)
+    builders = transient.Store().cache / "builders"
+    builders.mkdir(parents=True, exist_ok=True)
+    if not (cache / "builders").exists():
+        (cache / "builders").symlink_to(builders)
     if shared.exists() and not shared.parent.samefile(cache):
         shutil.copy(shared, cache)
     return cache

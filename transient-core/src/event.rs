@@ -40,6 +40,8 @@ pub enum Event {
         /// From the start of QEMU, in seconds.
         #[serde(serialize_with = "seconds")]
         elapsed: Duration,
+        /// Whether it did not boot: it was restored from one that was saved.
+        warm: bool,
     },
     /// A command of the image wrote something.
     Output {

@@ -41,6 +41,7 @@ mod source;
 mod store;
 mod suggest;
 mod sys;
+mod witness;
 
 pub use build::{
     BuildOptions, DiskLayout, Mount, PartitionKind, PlacedPartition, Plan, Step, Terminal, build, check,

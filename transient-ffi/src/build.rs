@@ -194,6 +194,20 @@ pub extern "C" fn transient_build_options_set_network(
     })
 }
 
+/// Sets whether a builder VM that was saved when it had booted is restored, which is faster than to boot; where there is
+/// none, one is saved. Only without KVM. The default is true.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_warm_start(
+    options: *mut transient_build_options,
+    warm_start: bool,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.vm.warm_start = warm_start;
+        Ok(())
+    })
+}
+
 /// Sets the QEMU program, a name or a path. The default is `qemu-system-x86_64`. `program` is copied.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_build_options_set_qemu(

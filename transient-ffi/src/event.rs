@@ -77,6 +77,8 @@ pub struct transient_builder_started {
     pub accelerator: *const c_char,
     /// Seconds since the start of QEMU.
     pub elapsed: f64,
+    /// Whether it did not boot: it was restored from one that was saved.
+    pub warm: bool,
 }
 
 /// A command of the image wrote something.
@@ -262,9 +264,9 @@ fn translate(
             let step_finished = transient_step_finished { step, elapsed, cached };
             (transient_event_kind::StepFinished, transient_event_data { step_finished })
         }
-        Event::BuilderStarted { accelerator, elapsed } => {
-            let (accelerator, elapsed) = (keep(&accelerator), elapsed.as_secs_f64());
-            let builder_started = transient_builder_started { accelerator, elapsed };
+        Event::BuilderStarted { accelerator, elapsed, warm } => {
+            let (accelerator, elapsed, warm) = (keep(&accelerator), elapsed.as_secs_f64(), *warm);
+            let builder_started = transient_builder_started { accelerator, elapsed, warm };
             (transient_event_kind::BuilderStarted, transient_event_data { builder_started })
         }
         Event::Output { stream, data } => {

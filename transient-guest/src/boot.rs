@@ -6,13 +6,17 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, finit_module, reboot};
 use rustix::time::{ClockId, Timespec, clock_settime};
-use transient_guest::protocol::{ApplianceManifest, CONTROL_PORT, DATA_PORT, MANIFEST_PATH, Preamble};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use transient_guest::protocol::{
+    ApplianceManifest, CONTROL_PORT, DATA_PORT, MANIFEST_PATH, Preamble, SETTLE,
+};
 
-use crate::{port, server};
+use crate::{disk, port, server, sys};
 
 /// The first argument of the program that the kernel runs to load a module.
 pub(crate) const MODPROBE_FLAG: &str = "-q";
@@ -33,15 +37,16 @@ fn boot_and_serve() -> io::Result<()> {
     mount_pseudo_filesystems()?;
     load_boot_modules().map_err(|error| explain("cannot load the modules of the appliance", &error))?;
     // It takes some tenths of a second, emulated, in which the host is talked with already.
-    std::thread::spawn(start_processors);
+    let processors = std::thread::spawn(start_processors);
     fs::write("/proc/sys/kernel/modprobe", std::env::current_exe()?.as_os_str().as_bytes())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let control = port::find(CONTROL_PORT).await?;
         let data = port::find(DATA_PORT).await?;
         let mut control = port::Port::open(&control).await?;
-        let preamble = read_preamble(&mut control).await?;
+        let preamble = read_preamble(&mut control, processors).await?;
         seed(&preamble)?;
+        disk::attach()?;
         server::serve(control, &preamble, data).await
     })
 }
@@ -106,17 +111,30 @@ fn start_processors() {
     }
 }
 
-async fn read_preamble(control: &mut port::Port) -> io::Result<Preamble> {
-    use tokio::io::AsyncReadExt;
-    let mut bytes = [0; Preamble::SIZE];
-    control.read_exact(&mut bytes).await?;
-    Preamble::from_bytes(&bytes)
+/// Reads the preamble. A host that wants to save this guest before is told when nothing is left to do.
+async fn read_preamble(control: &mut port::Port, processors: JoinHandle<()>) -> io::Result<Preamble> {
+    let mut processors = Some(processors);
+    let mut magic = [0; SETTLE.len()];
+    loop {
+        control.read_exact(&mut magic).await?;
+        if magic != *SETTLE {
+            break;
+        }
+        // Nothing else happens meanwhile.
+        processors.take().map(JoinHandle::join);
+        control.write_all(SETTLE).await?;
+    }
+    let mut rest = [0; Preamble::REST];
+    control.read_exact(&mut rest).await?;
+    Preamble::from_bytes(&magic, &rest)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the host does not speak this protocol"))
 }
 
-/// Gives the kernel the host's entropy and clock.
+/// Gives the kernel the host's entropy and clock. Guests that were restored from one state are different from here on.
 fn seed(preamble: &Preamble) -> io::Result<()> {
-    File::options().write(true).open("/dev/urandom")?.write_all(&preamble.entropy)?;
+    let mut random = File::options().write(true).open("/dev/urandom")?;
+    random.write_all(&preamble.entropy)?;
+    sys::reseed(&random)?;
     let seconds = i64::try_from(preamble.clock / 1_000_000_000).unwrap_or(0);
     let nanoseconds = i64::try_from(preamble.clock % 1_000_000_000).unwrap_or(0);
     clock_settime(ClockId::Realtime, Timespec { tv_sec: seconds, tv_nsec: nanoseconds })?;

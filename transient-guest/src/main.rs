@@ -5,6 +5,7 @@
 
 mod boot;
 mod child;
+mod disk;
 mod network;
 mod operations;
 mod port;

@@ -1,7 +1,7 @@
 //! The words of the private channel between the host and the builder VM.
 //!
 //! Two virtio-serial ports lead into the guest. Over [`CONTROL_PORT`] the host first writes a
-//! [`Preamble`], then speaks SSH (RFC 4253): an `exec` channel is a `RUN`, a PTY with a `shell` is an
+//! [`Preamble`] (or [`SETTLE`], to have the guest saved before that), then speaks SSH (RFC 4253): an `exec` channel is a `RUN`, a PTY with a `shell` is an
 //! `INSPECT`, and the subsystem [`SUBSYSTEM`] carries one [`Request`] as a line of JSON, answered
 //! by lines of [`Reply`], the last of which is [`Reply::Done`] or [`Reply::Failed`].
 //! Over [`DATA_PORT`] run the bytes of tar streams, in frames (see [`FRAME_END`]).
@@ -59,11 +59,17 @@ pub struct Preamble {
     pub network: bool,
 }
 
+/// What the host writes before a preamble to a guest that it will save. The guest answers with the same when it has
+/// booted to its end, and waits; whatever is restored from there reads a preamble next.
+pub const SETTLE: &[u8; 16] = b"transient-wait/1";
+
 const MAGIC: &[u8; 16] = b"transient-boot/1";
 
 impl Preamble {
     /// The length on the wire, in bytes.
-    pub const SIZE: usize = 16 + 3 * 32 + 8 + 1;
+    pub const SIZE: usize = 16 + Self::REST;
+    /// What follows the first 16 bytes, in bytes.
+    pub const REST: usize = 3 * 32 + 8 + 1;
 
     /// Returns the preamble as it goes over the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -78,8 +84,7 @@ impl Preamble {
     }
 
     /// Reads a preamble; `None` when these are not the bytes of one.
-    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
-        let (magic, rest) = bytes.split_first_chunk::<16>()?;
+    pub fn from_bytes(magic: &[u8; 16], rest: &[u8; Self::REST]) -> Option<Self> {
         let (host_key_seed, rest) = rest.split_first_chunk::<32>()?;
         let (client_key, rest) = rest.split_first_chunk::<32>()?;
         let (entropy, rest) = rest.split_first_chunk::<32>()?;
@@ -307,7 +312,7 @@ pub struct ApplianceManifest {
     /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
     /// Named groups of module files, each in load order with all dependencies: `boot` is loaded at
-    /// once; `net`, `lvm`, and one for each filesystem (`xfs`, `btrfs`, `vfat`, ...) when it is needed.
+    /// once; `disk` when the host has given the disk; `net`, `lvm`, and one for each filesystem (`xfs`, `btrfs`, `vfat`, ...) when it is needed.
     /// A group that is built into the kernel is present and empty.
     pub modules: std::collections::BTreeMap<String, Vec<PathBuf>>,
 }
@@ -326,10 +331,10 @@ mod tests {
             network: true,
         };
         let bytes: [u8; Preamble::SIZE] = preamble.to_bytes().try_into().expect("the stated size");
-        assert_eq!(Preamble::from_bytes(&bytes), Some(preamble));
-        let mut broken = bytes;
-        broken[0] ^= 1;
-        assert_eq!(Preamble::from_bytes(&broken), None);
+        let (magic, rest) = bytes.split_first_chunk::<16>().expect("longer");
+        let rest = rest.try_into().expect("the stated size");
+        assert_eq!(Preamble::from_bytes(magic, rest), Some(preamble));
+        assert_eq!(Preamble::from_bytes(SETTLE, rest), None);
     }
 
     #[test]

@@ -2,17 +2,21 @@
 
 mod accelerator;
 pub mod appliance;
+mod boot;
 mod bulk;
 mod resources;
+mod saved;
+mod saving;
 mod session;
 mod terminal;
 mod vm;
 
 use std::path::PathBuf;
 
+pub(crate) use boot::Boot;
 pub(crate) use terminal::check as check_terminal;
+pub(crate) use vm::Builder;
 use vm::failure_kind;
-pub(crate) use vm::{Boot, Builder};
 
 /// How the builder VM is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,9 @@ pub struct VmOptions {
     pub accelerator: Accelerator,
     /// The guest's network.
     pub network: Network,
+    /// Whether a builder VM that was saved when it had booted is restored, which is faster than to boot; where there is
+    /// none, one is saved. Only without KVM.
+    pub warm_start: bool,
     /// The program, a name or a path.
     pub qemu: PathBuf,
     /// How long QEMU may take to answer; `None` is 10 s. Three times as long while a build is at work.
@@ -41,6 +48,7 @@ impl Default for VmOptions {
             cpus: None,
             accelerator: Accelerator::Auto,
             network: Network::User,
+            warm_start: true,
             qemu: PathBuf::from("qemu-system-x86_64"),
             qmp_timeout: None,
             ssh_timeout: None,

@@ -8,7 +8,9 @@ const MEMORY_WANTED: u64 = 2 << 30;
 /// Less than this and mkfs or a package manager would fail for want of memory.
 const MEMORY_LEAST: u64 = 512 << 20;
 const CPUS_MOST: usize = 4;
-/// microvm gives the kernel, the initramfs and the guest's own programs this much at least.
+/// What the host can spare changes all the time; with steps, most builds get the same machine.
+const MEMORY_STEP: u64 = 256 << 20;
+/// QEMU is told whole mebibytes.
 const MEMORY_GRAIN: u64 = 1 << 20;
 
 /// The memory of the VM, in bytes: what was asked for, else 2 GiB or half of what the host has left.
@@ -32,7 +34,7 @@ fn default_memory(meminfo: &str) -> u64 {
         .and_then(|rest| rest.trim().strip_suffix(" kB"))
         .and_then(|kib| kib.parse::<u64>().ok())
         .map_or(MEMORY_WANTED * 2, |kib| kib * 1024);
-    (available / 2).clamp(MEMORY_LEAST, MEMORY_WANTED)
+    (available / 2 / MEMORY_STEP * MEMORY_STEP).clamp(MEMORY_LEAST, MEMORY_WANTED)
 }
 
 #[cfg(test)]
@@ -43,6 +45,7 @@ mod tests {
     fn memory_is_two_gibibytes_or_what_the_host_can_spare() {
         assert_eq!(default_memory("MemTotal: 1 kB\nMemAvailable:   16777216 kB\n"), 2 << 30);
         assert_eq!(default_memory("MemAvailable:   2097152 kB\n"), 1 << 30);
+        assert_eq!(default_memory("MemAvailable:   2200000 kB\n"), 1 << 30, "in steps");
         assert_eq!(default_memory("MemAvailable:   1024 kB\n"), 512 << 20);
         assert_eq!(default_memory("garbage"), 2 << 30);
     }

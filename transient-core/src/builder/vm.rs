@@ -4,136 +4,28 @@ use std::io;
 use std::net::Shutdown;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use tokio_util::task::TaskTracker;
 use transient_guest::protocol::{FailureCause, MountedDevice, Placement, Reply, Request};
 
-use super::accelerator::{self, Choice};
-use super::appliance::Appliance;
 use super::bulk::FrameWriter;
 use super::session::{Session, lost};
-use super::{Network, VmOptions, resources, terminal};
+use super::terminal;
 use crate::build::Terminal;
 use crate::event::{Event, Reporter, Stream};
-use crate::qemu::{Accelerated, Configuration, Disk, Machine, Monitor, node_name};
+use crate::qemu::{Machine, Monitor, node_name};
 use crate::{Error, ErrorKind};
-
-const QMP_TIMEOUT: Duration = Duration::from_secs(10);
-const SSH_TIMEOUT: Duration = Duration::from_secs(90);
-/// A guest boots and answers this much slower when its instructions are emulated.
-const TCG_SCALE: u32 = 3;
-/// A guest boots under KVM in well under a second; where KVM hangs it never does.
-const KVM_TRIAL: Duration = Duration::from_secs(5);
-/// The same for somebody who insists on KVM.
-const KVM_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A booted builder VM.
 pub(crate) struct Builder {
-    machine: Machine,
-    monitor: Monitor,
-    session: Session,
-    data: Arc<std::os::unix::net::UnixStream>,
-    memory: u64,
-    accelerator: &'static str,
-    reporter: Reporter,
+    pub(super) machine: Machine,
+    pub(super) monitor: Monitor,
+    pub(super) session: Session,
+    pub(super) data: Arc<std::os::unix::net::UnixStream>,
+    pub(super) memory: u64,
+    pub(super) accelerator: &'static str,
+    pub(super) reporter: Reporter,
     /// How often the disk has got a new file.
-    snapshots: usize,
-}
-
-/// What every attempt to boot needs.
-pub(crate) struct Boot<'a> {
-    pub(crate) options: &'a VmOptions,
-    pub(crate) appliance: &'a Appliance,
-    pub(crate) disk: Disk,
-    /// Where verdicts are remembered.
-    pub(crate) cache: &'a Path,
-    pub(crate) reporter: &'a Reporter,
-    /// Ends only after every QEMU has.
-    pub(crate) processes: &'a TaskTracker,
-}
-
-impl Boot<'_> {
-    /// Boots, with KVM where it works.
-    pub(crate) async fn start(&self) -> Result<Builder, Error> {
-        match accelerator::choose(self.options, self.cache)? {
-            Choice::Kvm => {
-                let timeout = self.options.ssh_timeout.unwrap_or(KVM_TIMEOUT);
-                self.attempt(Accelerated::Kvm, timeout).await.map_err(|error| match error.kind() {
-                    kind if may_be_kvm(kind) => accelerator::unusable(&error),
-                    _ => error,
-                })
-            }
-            Choice::KvmOrTcg => match self.attempt(Accelerated::Kvm, KVM_TRIAL).await {
-                Err(error) if may_be_kvm(error.kind()) => {
-                    // If it fails without KVM too, that is what to tell, and KVM may be innocent.
-                    let builder = self.emulated().await?;
-                    accelerator::remember(self.options, self.cache, &error.to_string());
-                    let message = format!(
-                        "KVM does not work on this host ({error}); builds run emulated until it reboots"
-                    );
-                    let hint = "--accel kvm tries KVM all the same".to_owned();
-                    self.reporter.warning(message, Some(hint)).await;
-                    Ok(builder)
-                }
-                result => result,
-            },
-            Choice::Tcg { reason } => {
-                if let Some(reason) = reason {
-                    self.reporter.warning(reason.message, reason.hint).await;
-                }
-                self.emulated().await
-            }
-        }
-    }
-
-    async fn emulated(&self) -> Result<Builder, Error> {
-        let timeout = self.options.ssh_timeout.unwrap_or(SSH_TIMEOUT * TCG_SCALE);
-        self.attempt(Accelerated::Tcg, timeout).await
-    }
-
-    async fn attempt(&self, accelerated: Accelerated, timeout: Duration) -> Result<Builder, Error> {
-        let started = Instant::now();
-        let configuration = self.configuration(accelerated);
-        let network = configuration.network;
-        let (machine, channels) = Machine::start(&configuration, self.processes)?;
-        let qmp_timeout = self.options.qmp_timeout.unwrap_or(QMP_TIMEOUT);
-        let connected = machine.guard(async {
-            let connecting = async {
-                let session = Session::connect(channels.control, network);
-                tokio::time::timeout(timeout, session).await.map_err(|_| no_answer(timeout))?
-            };
-            tokio::try_join!(machine.monitor(channels.monitor, qmp_timeout), connecting)
-        });
-        let (monitor, session) = match connected.await {
-            Ok(connected) => connected,
-            Err(error) => {
-                // What the guest said last may tell why it did not answer.
-                let silent = error.kind() == ErrorKind::Timeout;
-                let error = if silent { error.with_output(machine.console()) } else { error };
-                machine.kill().await;
-                return Err(error);
-            }
-        };
-        let (accelerator, elapsed) = (accelerated.name(), started.elapsed());
-        self.reporter.send(Event::BuilderStarted { accelerator, elapsed }).await;
-        let (data, memory) = (Arc::new(channels.data), configuration.memory);
-        let reporter = self.reporter.clone();
-        Ok(Builder { machine, monitor, session, data, memory, accelerator, reporter, snapshots: 0 })
-    }
-
-    fn configuration(&self, accelerated: Accelerated) -> Configuration {
-        Configuration {
-            program: self.options.qemu.clone(),
-            accelerated,
-            memory: resources::memory(self.options),
-            cpus: resources::cpus(self.options),
-            kernel: self.appliance.kernel.clone(),
-            initramfs: self.appliance.initramfs.clone(),
-            disk: self.disk.clone(),
-            network: self.options.network == Network::User,
-        }
-    }
+    pub(super) snapshots: usize,
 }
 
 impl Builder {
@@ -272,19 +164,6 @@ fn send(
             Err(Sent::SourceFailed(error))
         }
     }
-}
-
-/// Whether KVM may be why a machine failed in this way.
-fn may_be_kvm(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Timeout | ErrorKind::QemuFailed | ErrorKind::GuestPanic | ErrorKind::ConnectionLost
-    )
-}
-
-fn no_answer(timeout: Duration) -> Error {
-    Error::new(ErrorKind::Timeout, format!("the builder VM did not answer within {} s", timeout.as_secs()))
-        .hint("give it longer with --ssh-timeout")
 }
 
 /// The kind of error that a failure in the guest becomes.

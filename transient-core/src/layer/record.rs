@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use transient_guest::protocol::MountedDevice;
 
 use super::{Digest, Key, KeyMaker};
 use crate::store::HistoryStep;
+use crate::witness::Witness;
 
 /// The form of records; another one is not read.
 const FORM: u32 = 1;
@@ -73,27 +73,6 @@ impl Record {
     pub(crate) fn holds(&self, key: Key, file: &File, boot: &str) -> bool {
         let same = || Witness::of(file).is_ok_and(|witness| witness == self.witness);
         self.form == FORM && self.key == key && (self.synced || self.boot == boot) && same()
-    }
-}
-
-/// What tells that a file was written to, or is another one. The time of the change cannot be set back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Witness {
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Witness {
-    fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
     }
 }
 

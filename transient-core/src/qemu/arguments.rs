@@ -1,6 +1,7 @@
 //! QEMU's command line.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::PathBuf;
 
 use transient_guest::protocol::{CONTROL_PORT, DATA_PORT};
@@ -47,8 +48,28 @@ pub(crate) struct Configuration {
     pub(crate) network: bool,
 }
 
+/// What a machine has in its memory when it starts.
+#[derive(Debug)]
+pub(crate) enum Memory {
+    /// Nothing.
+    Empty,
+    /// Nothing, and the memory is this file.
+    File(File),
+    /// What a machine that was saved had in this file, which is not written to.
+    Saved(File),
+}
+
+impl Memory {
+    pub(crate) fn into_file(self) -> Option<File> {
+        match self {
+            Self::Empty => None,
+            Self::File(file) | Self::Saved(file) => Some(file),
+        }
+    }
+}
+
 /// The machine's one disk: a qcow2 file whose content nobody needs after a crash.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) path: PathBuf,
     /// The qcow2 files that it stands on, the lowest first, whatever the files themselves name.
@@ -63,6 +84,7 @@ pub(crate) const CONSOLE_FD: i32 = 6;
 /// What the guest sends, on its way to the gate, and what the gate lets go on.
 pub(crate) const GUEST_FRAMES_FD: i32 = 7;
 pub(crate) const PASSED_FRAMES_FD: i32 = 8;
+pub(crate) const MEMORY_FD: i32 = 9;
 
 /// Everything that a builder can do without is denied (QEMU's man page, `-sandbox`).
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -81,16 +103,15 @@ const OTHER_PROCESSORS_LATER: &str = " maxcpus=1";
 
 impl Configuration {
     /// Returns the arguments, the program's name not included.
-    pub(crate) fn arguments(&self) -> Vec<OsString> {
+    pub(crate) fn arguments(&self, memory: &Memory) -> Vec<OsString> {
         let mut arguments = Arguments(Vec::new());
         arguments.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
         arguments.option("-sandbox", SANDBOX);
         arguments.option("-display", "none");
-        arguments.option("-machine", MACHINE);
+        arguments.memory(memory, self.memory);
         arguments.option("-accel", self.accelerated.name());
         arguments.option("-cpu", self.accelerated.cpu());
         arguments.option("-smp", self.cpus.to_string());
-        arguments.option("-m", format!("{}M", self.memory >> 20));
         arguments.option("-kernel", &self.kernel);
         arguments.option("-initrd", &self.initramfs);
         let later = if self.accelerated == Accelerated::Tcg { OTHER_PROCESSORS_LATER } else { "" };
@@ -138,6 +159,24 @@ impl Arguments {
         self.0.extend(names.iter().map(OsString::from));
     }
 
+    /// The machine and its memory, whose size is in bytes. What a saved machine goes on from comes over QMP.
+    fn memory(&mut self, memory: &Memory, size: u64) {
+        let mebibytes = size >> 20;
+        self.option("-m", format!("{mebibytes}M"));
+        let share = match memory {
+            Memory::Empty => return self.option("-machine", MACHINE),
+            Memory::File(_) => "on",
+            Memory::Saved(_) => "off",
+        };
+        self.option("-machine", format!("{MACHINE},memory-backend=memory"));
+        let file =
+            format!("memory-backend-file,id=memory,size={mebibytes}M,mem-path=/proc/self/fd/{MEMORY_FD}");
+        self.option("-object", format!("{file},share={share}"));
+        if let Memory::Saved(_) = memory {
+            self.option("-incoming", "defer");
+        }
+    }
+
     /// A card on QEMU's user network, with the gate between them: `rx` is what that network receives.
     fn network(&mut self) {
         self.option("-netdev", "user,id=net,ipv6=off");
@@ -158,7 +197,7 @@ impl Arguments {
 mod tests {
     use super::*;
 
-    fn configuration(accelerated: Accelerated, network: bool) -> String {
+    fn configuration(accelerated: Accelerated, network: bool, memory: &Memory) -> String {
         let configuration = Configuration {
             program: "qemu-system-x86_64".into(),
             accelerated,
@@ -172,14 +211,24 @@ mod tests {
             },
             network,
         };
-        let words: Vec<_> =
-            configuration.arguments().into_iter().map(|word| word.into_string().expect("text")).collect();
+        let words: Vec<_> = configuration
+            .arguments(memory)
+            .into_iter()
+            .map(|word| word.into_string().expect("text"))
+            .collect();
         words.join("\n")
     }
 
     #[test]
     fn the_command_line_has_nothing_but_what_a_builder_needs() {
-        insta::assert_snapshot!(configuration(Accelerated::Tcg, true));
-        insta::assert_snapshot!(configuration(Accelerated::Kvm, false));
+        insta::assert_snapshot!(configuration(Accelerated::Tcg, true, &Memory::Empty));
+        insta::assert_snapshot!(configuration(Accelerated::Kvm, false, &Memory::Empty));
+    }
+
+    #[test]
+    fn a_saved_builder_is_restored_into_the_same_machine() {
+        let file = || tempfile::tempfile().expect("a file");
+        insta::assert_snapshot!(configuration(Accelerated::Tcg, false, &Memory::File(file())));
+        insta::assert_snapshot!(configuration(Accelerated::Tcg, false, &Memory::Saved(file())));
     }
 }

@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::arguments::{
-    CONSOLE_FD, CONTROL_FD, Configuration, DATA_FD, GUEST_FRAMES_FD, PASSED_FRAMES_FD, QMP_FD,
+    CONSOLE_FD, CONTROL_FD, Configuration, DATA_FD, GUEST_FRAMES_FD, MEMORY_FD, Memory, PASSED_FRAMES_FD,
+    QMP_FD,
 };
 use super::qmp::Monitor;
 use super::trouble::Watch;
@@ -44,6 +45,7 @@ impl Machine {
     /// `processes` ends only after the process has, also when the machine is dropped.
     pub(crate) fn start(
         configuration: &Configuration,
+        memory: Memory,
         processes: &TaskTracker,
     ) -> Result<(Self, Channels), Error> {
         let (qmp, qmp_theirs) = pair()?;
@@ -63,7 +65,9 @@ impl Machine {
             descriptors.push((PASSED_FRAMES_FD, network_theirs.into()));
             tokio::spawn(gate::keep(nonblocking(guest)?, nonblocking(network)?));
         }
-        let child = process::spawn(configuration, descriptors)?;
+        let arguments = configuration.arguments(&memory);
+        descriptors.extend(memory.into_file().map(|file| (MEMORY_FD, file.into())));
+        let child = process::spawn(configuration, arguments, descriptors)?;
         let watch = Watch::new();
         let (kill, killed) = oneshot::channel();
         let process = processes.spawn(process::watch(child, killed, watch.clone()));

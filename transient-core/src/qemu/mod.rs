@@ -7,8 +7,9 @@ mod gate;
 mod machine;
 mod process;
 mod qmp;
+mod saving;
 mod trouble;
 
-pub(crate) use arguments::{Accelerated, Configuration, Disk, node_name};
+pub(crate) use arguments::{Accelerated, Configuration, Disk, Memory, node_name};
 pub(crate) use machine::Machine;
 pub(crate) use qmp::Monitor;

@@ -1,5 +1,6 @@
 //! The process itself: started with nothing inherited but what it is given, never left behind.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
@@ -15,9 +16,13 @@ use crate::{Error, ErrorKind};
 const WORDS_MAX: u64 = 16 * 1024;
 
 /// Starts QEMU with these descriptors, each under its number.
-pub(crate) fn spawn(configuration: &Configuration, descriptors: Vec<(i32, OwnedFd)>) -> Result<Child, Error> {
+pub(crate) fn spawn(
+    configuration: &Configuration,
+    arguments: Vec<OsString>,
+    descriptors: Vec<(i32, OwnedFd)>,
+) -> Result<Child, Error> {
     let mut command = std::process::Command::new(&configuration.program);
-    command.args(configuration.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     // Its messages are shown to people and looked at: not in their language.
     command.env("LC_ALL", "C");
     tracing::info!(target: "transient::run", "{command:?}");

@@ -1,5 +1,6 @@
 //! QEMU's monitor protocol: <https://www.qemu.org/docs/master/interop/qmp-spec.html>.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,11 +23,17 @@ const SILENCE: u32 = 3;
 type Service = QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>;
 
 /// The commands' side of a QMP connection.
-pub(crate) struct Monitor(Arc<Service>);
+pub(crate) struct Monitor {
+    pub(super) service: Arc<Service>,
+    /// The same connection, over which descriptors go.
+    pub(super) socket: OwnedFd,
+}
 
 impl Monitor {
     /// Connects, and reports the events that mean trouble from then on.
     pub(crate) async fn connect(stream: UnixStream, timeout: Duration, watch: Watch) -> Result<Self, Error> {
+        let socket = stream.as_fd().try_clone_to_owned();
+        let socket = socket.map_err(|error| Error::io("cannot use QEMU's monitor", error))?;
         let negotiated = async { QmpStreamTokio::open(stream).await?.negotiate().await };
         let stream = tokio::time::timeout(timeout, negotiated)
             .await
@@ -50,7 +57,7 @@ impl Monitor {
                 note(&event, &watch);
             }
         });
-        Ok(Self(service))
+        Ok(Self { service, socket })
     }
 
     /// Has the disk written to another file from now on, which stands on the one that was written to until now. That is
@@ -63,17 +70,17 @@ impl Monitor {
         let node = serde_json::from_value(block::writable(file, to)).map_err(|error| {
             Error::new(ErrorKind::Internal, "a block node is not described").caused_by(error)
         })?;
-        self.0.execute(qmp::blockdev_add(node)).await.map_err(failed)?;
+        self.service.execute(qmp::blockdev_add(node)).await.map_err(failed)?;
         let (node, overlay) = (from.to_owned(), to.to_owned());
         let snapshot = qmp::BlockdevSnapshot { node, overlay };
-        self.0.execute(qmp::blockdev_snapshot(snapshot)).await.map_err(failed)?;
+        self.service.execute(qmp::blockdev_snapshot(snapshot)).await.map_err(failed)?;
         Ok(())
     }
 
     /// Ends QEMU.
     pub(crate) async fn quit(&self) {
         // QEMU may go before it answers.
-        let _ = self.0.execute(qmp::quit {}).await;
+        let _ = self.service.execute(qmp::quit {}).await;
     }
 }
 

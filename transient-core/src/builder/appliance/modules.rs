@@ -17,7 +17,8 @@ type Wanted = (&'static str, bool);
 
 /// The groups, and their modules beside dependencies.
 const GROUPS: &[(&str, &[Wanted])] = &[
-    ("boot", &[("virtio_mmio", true), ("virtio_pci", true), ("virtio_blk", true), ("virtio_console", true)]),
+    ("boot", &[("virtio_mmio", true), ("virtio_pci", true), ("virtio_console", true)]),
+    ("disk", &[("virtio_blk", true)]),
     ("net", &[("virtio_net", true), ("af_packet", false)]),
     ("lvm", &[("dm_mod", true), ("dm_snapshot", false), ("dm_mirror", false), ("dm_thin_pool", false)]),
     ("ext2", &[("ext4", true)]),
@@ -40,8 +41,8 @@ const GROUPS: &[(&str, &[Wanted])] = &[
     ("loop", &[("loop", true)]),
 ];
 
-/// The group without which the guest does not reach its disk and the host.
-const REQUIRED_GROUP: &str = "boot";
+/// The groups without which the guest does not reach its disk and the host.
+const REQUIRED_GROUPS: [&str; 2] = ["boot", "disk"];
 
 /// A module as it goes into the initramfs.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ pub(super) fn select(folder: &Path) -> Result<Selection, Error> {
             None => {
                 groups.insert((*group).to_owned(), order);
             }
-            Some(module) if *group == REQUIRED_GROUP => {
+            Some(module) if REQUIRED_GROUPS.contains(group) => {
                 return Err(invalid(format!(
                     "the kernel module {module} is neither in {} nor built in",
                     folder.display()
