@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn what_was_altered_is_not_restored() {
-        let alterations: [(&str, fn(&Path)); 6] = [
+        type Alteration = (&'static str, fn(&Path));
+        let alterations: [Alteration; 6] = [
             (MEMORY, |file| File::options().write(true).open(file).unwrap().write_all_at(b"x", 9).unwrap()),
             (MEMORY, |file| File::options().write(true).open(file).unwrap().set_len(4096).unwrap()),
             (MEMORY, |file| fs::remove_file(file).unwrap()),

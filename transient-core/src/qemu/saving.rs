@@ -46,12 +46,12 @@ impl Monitor {
     async fn prepare(&self, state: OwnedFd) -> Result<(), Error> {
         let ignore = json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
         self.execute::<qmp::migrate_set_capabilities>(ignore).await?;
-        self.pass(state).map_err(|error| Error::io("cannot pass a descriptor to QEMU", error.into()))?;
+        self.pass(&state).map_err(|error| Error::io("cannot pass a descriptor to QEMU", error.into()))?;
         self.execute::<qmp::getfd>(json!({ "fdname": STATE })).await
     }
 
     /// Passes a descriptor with a byte that QMP skips; QEMU has it for the next `getfd`.
-    fn pass(&self, descriptor: OwnedFd) -> rustix::io::Result<()> {
+    fn pass(&self, descriptor: &OwnedFd) -> rustix::io::Result<()> {
         let descriptors = [descriptor.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
