@@ -62,11 +62,12 @@ fn describes_this_build(variable: &str) -> bool {
     variable.starts_with("CARGO_CFG_") || of_target(&variable.replace('-', "_"))
 }
 
-/// Static; and the places of panics do not name this machine's folders.
+/// Static, at fixed addresses, for it is started often, and to relocate it takes longer than to do what most requests ask;
+/// and the places of panics do not name this machine's folders.
 fn rust_flags() -> OsString {
     let home = env::var_os("HOME").unwrap_or_default();
     let cargo = env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
-    let mut flags = OsString::from("-Ctarget-feature=+crt-static\x1f--remap-path-prefix=");
+    let mut flags = OsString::from("-Ctarget-feature=+crt-static\x1f-Crelocation-model=static\x1f--remap-path-prefix=");
     flags.push(cargo.join("registry/src"));
     flags.push("=crates");
     flags

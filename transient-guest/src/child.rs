@@ -21,11 +21,16 @@ const CHUNK: usize = 64 * 1024;
 /// The children that somebody waits for; orphans are reaped only while there are none.
 static WAITED_FOR: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs a command with its streams joined to a channel, and ends the channel with its exit status.
-pub(crate) async fn run(mut command: Command, reader: ChannelReadHalf, writer: ChannelWriteHalf<Msg>) {
+/// Runs a command with `input`, and its output joined to a channel, and ends the channel with its exit status.
+pub(crate) async fn run(
+    mut command: Command,
+    input: Vec<u8>,
+    reader: ChannelReadHalf,
+    writer: ChannelWriteHalf<Msg>,
+) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let status = match command.spawn() {
-        Ok(child) => joined(child, reader, &writer).await,
+        Ok(child) => joined(child, input, reader, &writer).await,
         Err(error) => {
             let _ = writer.extended_data_bytes(1, format!("{error}\n").into_bytes()).await;
             EXIT_NOT_STARTED
@@ -62,41 +67,43 @@ pub(crate) async fn run_on_terminal(
     finish(&writer, status).await;
 }
 
-async fn finish(writer: &ChannelWriteHalf<Msg>, status: u32) {
+/// Ends a channel with an exit status.
+pub(crate) async fn finish(writer: &ChannelWriteHalf<Msg>, status: u32) {
     // A host that is gone shows as the end of the session; nothing is to be done here.
     let _ = writer.eof().await;
     let _ = writer.exit_status(status).await;
     let _ = writer.close().await;
 }
 
-async fn joined(mut child: Child, reader: ChannelReadHalf, writer: &ChannelWriteHalf<Msg>) -> u32 {
+async fn joined(
+    mut child: Child,
+    input: Vec<u8>,
+    reader: ChannelReadHalf,
+    writer: &ChannelWriteHalf<Msg>,
+) -> u32 {
     let stdin = child.stdin.take().map(OwnedFd::from);
     let stdout = child.stdout.take().map(OwnedFd::from);
     let stderr = child.stderr.take().map(OwnedFd::from);
-    let input = tokio::spawn(feed(reader, stdin));
+    let feeding = tokio::spawn(feed(input, stdin));
+    let draining = tokio::spawn(drain(reader));
     let (_, _, status) =
         tokio::join!(pump(stdout, writer, None), pump(stderr, writer, Some(1)), ended(child));
-    input.abort();
+    feeding.abort();
+    draining.abort();
     status
 }
 
-/// Passes what the channel brings to the child, until its end.
-async fn feed(mut reader: ChannelReadHalf, stdin: Option<OwnedFd>) {
-    let mut stdin = stdin.and_then(|stdin| pipe::Sender::from_owned_fd(stdin).ok());
-    // Also with nothing left to feed: a channel that nobody reads would stall the whole connection.
-    while let Some(message) = reader.wait().await {
-        match message {
-            ChannelMsg::Data { data } => {
-                if let Some(open) = &mut stdin
-                    && open.write_all(&data).await.is_err()
-                {
-                    stdin = None;
-                }
-            }
-            ChannelMsg::Eof => stdin = None,
-            _ => {}
-        }
+/// Passes all of its input to the child.
+async fn feed(input: Vec<u8>, stdin: Option<OwnedFd>) {
+    if let Some(mut stdin) = stdin.and_then(|stdin| pipe::Sender::from_owned_fd(stdin).ok()) {
+        // A child that does not want it is free not to read it.
+        let _ = stdin.write_all(&input).await;
     }
+}
+
+/// Reads what else the host sends: a channel that nobody reads would stall the whole connection.
+async fn drain(mut reader: ChannelReadHalf) {
+    while reader.wait().await.is_some() {}
 }
 
 /// Passes what a pipe brings to the channel, until its end.

@@ -9,6 +9,7 @@ mod disk;
 mod network;
 mod operations;
 mod port;
+mod request;
 mod server;
 mod sys;
 
@@ -42,8 +43,8 @@ fn main() -> ExitCode {
 /// Carries out the request that comes over standard input.
 fn operate(data_port: Option<&OsStr>) -> ExitCode {
     let mut answer = |reply: Reply| {
-        let mut line = serde_json::to_vec(&reply).unwrap_or_default();
-        line.push(b'\n');
+        let mut line = Vec::new();
+        request::append(&mut line, &reply);
         // The host being gone is noticed by the agent; there is nobody to tell it here.
         let _ = std::io::stdout().write_all(&line);
     };

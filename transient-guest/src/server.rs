@@ -20,7 +20,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use transient_guest::protocol::{Preamble, SUBSYSTEM};
 
 use crate::port::Port;
-use crate::{child, network};
+use crate::{child, network, request};
 
 /// This very program, for its child processes.
 const PROGRAM: &str = "/proc/self/exe";
@@ -126,7 +126,7 @@ impl Handler for Agent {
         let mut command = self.image_command("run").await;
         command.arg(OsStr::from_bytes(data));
         session.channel_success(id)?;
-        tokio::spawn(child::run(command, reader, writer));
+        tokio::spawn(child::run(command, Vec::new(), reader, writer));
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Handler for Agent {
         let mut command = Self::form("operate");
         command.arg(&self.data_port);
         session.channel_success(id)?;
-        tokio::spawn(child::run(command, reader, writer));
+        tokio::spawn(request::serve(command, reader, writer));
         Ok(())
     }
 
