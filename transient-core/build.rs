@@ -67,7 +67,8 @@ fn describes_this_build(variable: &str) -> bool {
 fn rust_flags() -> OsString {
     let home = env::var_os("HOME").unwrap_or_default();
     let cargo = env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
-    let mut flags = OsString::from("-Ctarget-feature=+crt-static\x1f-Crelocation-model=static\x1f--remap-path-prefix=");
+    let mut flags =
+        OsString::from("-Ctarget-feature=+crt-static\x1f-Crelocation-model=static\x1f--remap-path-prefix=");
     flags.push(cargo.join("registry/src"));
     flags.push("=crates");
     flags

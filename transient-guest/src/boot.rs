@@ -16,6 +16,7 @@ use transient_guest::protocol::{
     ApplianceManifest, CONTROL_PORT, DATA_PORT, MANIFEST_PATH, Preamble, SETTLE,
 };
 
+use crate::operations::modules;
 use crate::{disk, port, server, sys};
 
 /// The first argument of the program that the kernel runs to load a module.
@@ -91,6 +92,15 @@ fn load_boot_modules() -> io::Result<()> {
     Ok(())
 }
 
+/// Loads what most builds need, for those that go on from here.
+fn load_likely_modules() {
+    for group in ["ext4", "net"] {
+        if let Err(failure) = modules::load(group) {
+            eprintln!("transient-guest: {}", failure.message);
+        }
+    }
+}
+
 fn load_module(path: &Path) -> io::Result<()> {
     match finit_module(File::open(path)?, c"", 0) {
         // Loaded already, or for hardware that is not here: its absence shows soon enough.
@@ -122,6 +132,7 @@ async fn read_preamble(control: &mut port::Port, processors: JoinHandle<()>) -> 
         }
         // Nothing else happens meanwhile.
         processors.take().map(JoinHandle::join);
+        load_likely_modules();
         control.write_all(SETTLE).await?;
     }
     let mut rest = [0; Preamble::REST];

@@ -12,14 +12,13 @@ use super::failure::{Doing, Failure};
 const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
 
 /// The programs that an appliance may lack, and the packages that bring them.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("mke2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.vfat", "dosfstools"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("mkswap", "util-linux"),
     ("blkid", "util-linux"),
-    ("sfdisk", "fdisk"),
     ("lvm", "lvm2"),
 ];
 

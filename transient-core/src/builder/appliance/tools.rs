@@ -27,7 +27,6 @@ pub(super) const TOOLS: &[Tool] = &[
         required: true,
         links: &["mkfs.ext2", "mkfs.ext3", "mkfs.ext4"],
     },
-    Tool { name: "sfdisk", package: "fdisk", required: true, links: &[] },
     Tool { name: "blkid", package: "util-linux", required: true, links: &[] },
     Tool { name: "mkswap", package: "util-linux", required: true, links: &[] },
     Tool { name: "mkfs.xfs", package: "xfsprogs", required: false, links: &[] },
