@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::MemfdFlags;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use transient_guest::protocol::SETTLE;
@@ -28,6 +30,9 @@ pub(super) enum Start {
 impl Start {
     /// Boots and saves, if this host can have a machine's memory in a file that is not on a disk.
     pub(super) fn saving(place: Saving, size: u64) -> Self {
+        if !may_be_file(size) {
+            return Self::Boot;
+        }
         let memory = rustix::fs::memfd_create(c"builder", MemfdFlags::CLOEXEC).map(File::from);
         match memory.map_err(io::Error::from).and_then(|memory| memory.set_len(size).map(|()| memory)) {
             Ok(memory) => Self::BootAndSave { place, memory },
@@ -77,6 +82,13 @@ impl Start {
             }
         }
     }
+}
+
+/// Whether QEMU can be given a file of this size as its memory.
+fn may_be_file(size: u64) -> bool {
+    // To make a file larger than this is deadly.
+    let limit = getrlimit(Resource::Fsize).current;
+    limit.is_none_or(|limit| limit >= size) && Path::new("/proc/self/fd").is_dir()
 }
 
 /// Waits until a guest has nothing left to do.
