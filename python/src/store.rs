@@ -89,7 +89,8 @@ impl Store {
     }
 
     #[pyo3(signature = (
-        directory, *, name, file = None, local = false, no_cache = false, cache_limit = None, memory = None, cpus = None,
+        directory, *, name, file = None, local = false, no_cache = false, no_cache_from = None, explain = false,
+        cache_limit = None, memory = None, cpus = None,
         accelerator = "auto",
         network = "user", qemu = None, qmp_timeout = None, ssh_timeout = None, terminal = false, on_event = None,
         cancel = None,
@@ -103,6 +104,8 @@ impl Store {
         file: Option<PathBuf>,
         local: bool,
         no_cache: bool,
+        no_cache_from: Option<usize>,
+        explain: bool,
         cache_limit: Option<Size>,
         memory: Option<Size>,
         cpus: Option<u32>,
@@ -118,7 +121,8 @@ impl Store {
         let mut options = BuildOptions::new(directory, image_name(py, name)?);
         options.file = file;
         options.local = local;
-        options.no_cache = no_cache;
+        options.no_cache_from = if no_cache { Some(1) } else { no_cache_from };
+        options.explain = explain;
         options.cache_limit = cache_limit.map_or(options.cache_limit, |size| size.0);
         options.vm.memory = memory.map(|size| size.0);
         options.vm.cpus = cpus.map(cpu_count).transpose()?;

@@ -88,6 +88,8 @@ class Store:
         file: StrPath | None = None,
         local: bool = False,
         no_cache: bool = False,
+        no_cache_from: int | None = None,
+        explain: bool = False,
         cache_limit: Size | None = None,
         memory: Size | None = None,
         cpus: int | None = None,
@@ -114,6 +116,10 @@ class Store:
             file: The Imagefile; else `Imagefile` in the build directory.
             local: Put the image into the build directory, as `NAME.qcow2`, and not into the store.
             no_cache: Carry out every step, also those whose result is in the cache, which gets the new one.
+            no_cache_from: The first step, counted from 1, that is carried out though its result may be in the
+                cache, with all that follow; 1 is the same as `no_cache`.
+            explain: Tell by an `Explanation` what differs from the last build of that name, so that the first
+                step that is carried out is not in the cache.
             cache_limit: What the layers in the cache may occupy after the build; else 20 GiB.
             memory: Of the builder VM, in bytes or as a text; else 2 GiB, or what the host can spare.
             cpus: Of the builder VM, 1 to 255; else all of the host, up to 4.

@@ -45,6 +45,40 @@ class StepFinished:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Something that is not as in the last build of the same image."""
+
+    kind: str
+    """What differs: `instruction`, `base-image`, `appliance`, `network`, or of a file: `existence`,
+    `file-type`, `mode`, `content`, `link-target`. Later releases may have more."""
+    path: str | None
+    """The file that it is about, from the build directory; `None` when it is about no file."""
+    before: str | None
+    """How it was: an instruction, a mode, a type, or a digest, never contents. `None` when it was not there."""
+    now: str | None
+    """How it is now; `None` when it is not there any more."""
+    message: str
+    """The same in words, in one line."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why steps are carried out and not taken from the cache.
+
+    What the first of them is made of, compared with the last build of the same image. Only when it is asked for.
+    """
+
+    step: int | None
+    """The first step that is carried out, counted from 1; `None` when all are in the cache."""
+    reason: str
+    """Why, in one sentence."""
+    differences: tuple[Difference, ...]
+    """What differs, or the first of it. Digests, never contents."""
+    more: int
+    """How many differences there are besides."""
+
+
+@dataclass(frozen=True)
 class BuilderStarted:
     """The builder VM runs and takes commands."""
 
@@ -133,6 +167,7 @@ class ExportFinished:
 Event = Union[
     StepStarted,
     StepFinished,
+    Explanation,
     BuilderStarted,
     Output,
     Progress,

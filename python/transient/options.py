@@ -97,6 +97,8 @@ class BuildOptions(TypedDict, total=False):
     file: StrPath | None
     local: bool
     no_cache: bool
+    no_cache_from: int | None
+    explain: bool
     cache_limit: Size | None
     memory: Size | None
     cpus: int | None

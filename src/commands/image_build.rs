@@ -1,6 +1,7 @@
 //! `transient image build`
 
 use std::io::{self, IsTerminal};
+use std::num::NonZero;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -13,7 +14,8 @@ pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Fail
     let mut options = BuildOptions::new(args.build_dir, ImageName::new(args.name)?);
     options.file = args.file;
     options.local = args.local;
-    options.no_cache = args.no_cache;
+    options.no_cache_from = if args.no_cache { Some(1) } else { args.no_cache_from.map(NonZero::get) };
+    options.explain = args.explain;
     options.cache_limit = args.cache_limit.unwrap_or(options.cache_limit);
     options.vm = vm_options(args.vm);
     // With JSON on stdout, a shell's output would be none.

@@ -26,6 +26,7 @@ mod build_scratch;
 mod cache;
 mod concurrency;
 mod documented_tests;
+mod explain;
 mod fault_clock;
 mod fault_permissions;
 mod fault_programs;

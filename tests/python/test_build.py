@@ -61,6 +61,9 @@ def test_a_step_that_is_known_is_not_done_again(store: transient.Store, build_di
 
     assert cached(no_cache=True) == [False] * 5
     assert cached(qemu="/nonexistent/qemu") == [True] * 5
+    assert cached(no_cache_from=5) == [True] * 4 + [False]
+    with pytest.raises(errors.InvalidArgument, match="there is no step 6"):
+        cached(no_cache_from=6)
     layers = store.layers()
     assert [layer for layer in layers if layer.instruction.startswith("RUN cat")]
     lowest = next(layer for layer in layers if layer.parent is None)
@@ -72,6 +75,25 @@ def test_a_step_that_is_known_is_not_done_again(store: transient.Store, build_di
     assert cached(cache_limit=0) == [False] * 5
     assert store.layers() == []
     assert store.prune_layers("1GiB") == 0
+
+
+def test_why_a_step_is_carried_out_is_explained(store: transient.Store, build_dir: Path) -> None:
+    def explain() -> events.Explanation:
+        seen: list[events.Event] = []
+        with pytest.raises(errors.MissingProgram):
+            store.build(build_dir, name="x", explain=True, on_event=seen.append, qemu="no-such-qemu")
+        [explanation] = [event for event in seen if isinstance(event, events.Explanation)]
+        return explanation
+
+    assert "there is no earlier build of 'x'" in explain().reason
+    imagefile = build_dir / "Imagefile"
+    imagefile.write_text(imagefile.read_text().replace("64 MB", "65 MB"))
+    explanation = explain()
+    assert (explanation.step, explanation.more) == (1, 0)
+    [difference] = explanation.differences
+    assert (difference.kind, difference.path) == ("instruction", None)
+    assert (difference.before, difference.now) == ("DISK 64 MB MBR", "DISK 65 MB MBR")
+    assert difference.message in str(explanation)
 
 
 def test_a_command_that_fails_is_told_whole(store: transient.Store, build_dir: Path) -> None:

@@ -111,7 +111,37 @@ pub extern "C" fn transient_build_options_set_no_cache(
     error_out: *mut *mut transient_error,
 ) -> transient_status {
     change(options, error_out, |options| {
-        options.no_cache = no_cache;
+        options.no_cache_from = no_cache.then_some(1);
+        Ok(())
+    })
+}
+
+/// Sets the first step, counted from 1, that is carried out though its result may be in the cache, with all that follow;
+/// the cache gets the new ones. 0 takes from the cache what is there, the default; 1 is the same as
+/// `transient_build_options_set_no_cache`. A build that has not so many steps fails with
+/// `TRANSIENT_STATUS_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_no_cache_from(
+    options: *mut transient_build_options,
+    step: usize,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.no_cache_from = (step != 0).then_some(step);
+        Ok(())
+    })
+}
+
+/// Sets whether a `TRANSIENT_EVENT_KIND_EXPLANATION` tells why the first step that is carried out is not taken from the
+/// cache. The default is false.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_explain(
+    options: *mut transient_build_options,
+    explain: bool,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.explain = explain;
         Ok(())
     })
 }

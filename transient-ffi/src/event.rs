@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr, c_char, c_void};
 
 use transient_core::{Event, Stream};
 
+use crate::explanation::{self, transient_difference, transient_explanation};
 use crate::image::transient_image;
 use crate::text::{address, c_string};
 
@@ -31,6 +32,8 @@ pub enum transient_event_kind {
     PullFinished = 9,
     /// `export_finished`
     ExportFinished = 10,
+    /// `explanation`
+    Explanation = 11,
 }
 
 /// The two output streams of a command.
@@ -182,6 +185,8 @@ pub union transient_event_data {
     pub pull_finished: transient_pull_finished,
     /// The file of an export is whole.
     pub export_finished: transient_export_finished,
+    /// Why steps are carried out.
+    pub explanation: transient_explanation,
 }
 
 /// One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -224,8 +229,8 @@ impl Listener {
         let Some(callback) = self.callback else { return };
         // What the event points to lives until the callback has returned.
         let mut strings = Vec::new();
-        let mut image = None;
-        let Some((kind, data)) = translate(event, &mut strings, &mut image) else { return };
+        let (mut image, mut differences) = (None, Vec::new());
+        let Some((kind, data)) = translate(event, &mut strings, &mut image, &mut differences) else { return };
         let event = transient_event { kind: kind as u32, data };
         // SAFETY: by contract it may be called with the caller's own data.
         unsafe { callback(self.user_data, &raw const event) };
@@ -246,6 +251,7 @@ fn translate(
     event: &Event,
     strings: &mut Vec<CString>,
     image: &mut Option<transient_image>,
+    differences: &mut Vec<transient_difference>,
 ) -> Option<(transient_event_kind, transient_event_data)> {
     let mut keep = |text: &dyn AsRef<OsStr>| {
         strings.push(c_string(text.as_ref()));
@@ -261,6 +267,18 @@ fn translate(
             let (step, elapsed, cached) = (*step, elapsed.as_secs_f64(), *cached);
             let step_finished = transient_step_finished { step, elapsed, cached };
             (transient_event_kind::StepFinished, transient_event_data { step_finished })
+        }
+        Event::Explanation { step, reason, differences: told, more } => {
+            let reason = keep(&reason);
+            *differences = explanation::translate(told, strings);
+            let explanation = transient_explanation {
+                step: step.unwrap_or(0),
+                reason,
+                differences: differences.as_ptr(),
+                differences_len: differences.len(),
+                more: *more,
+            };
+            (transient_event_kind::Explanation, transient_event_data { explanation })
         }
         Event::BuilderStarted { accelerator, elapsed } => {
             let (accelerator, elapsed) = (keep(&accelerator), elapsed.as_secs_f64());

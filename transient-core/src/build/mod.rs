@@ -3,9 +3,12 @@
 mod archive;
 mod base;
 mod check;
+mod command;
 mod context;
 mod copy;
 mod disk;
+mod explain;
+mod ingredients;
 mod inputs;
 mod log;
 mod plan;
@@ -19,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 pub use check::check;
+pub use explain::{Difference, DifferenceKind};
 pub use plan::{DiskLayout, Plan, Step};
 pub use transient_guest::protocol::{Mount, Partition as PlacedPartition, PartitionKind};
 
@@ -44,8 +48,11 @@ pub struct BuildOptions {
     pub local: bool,
     /// How the builder VM is run.
     pub vm: VmOptions,
-    /// Whether every step is carried out, also those whose result is in the cache; the cache gets the new ones.
-    pub no_cache: bool,
+    /// The first step, counted from 1, that is carried out though its result may be in the cache, with all that follow;
+    /// the cache gets the new ones. `None` takes from the cache what is there, `Some(1)` takes nothing.
+    pub no_cache_from: Option<usize>,
+    /// Whether [`Event::Explanation`] tells why the first step that is carried out is not taken from the cache.
+    pub explain: bool,
     /// How many bytes the layers in the cache may occupy, those in use aside.
     pub cache_limit: u64,
     /// What INSPECT talks to; without it, INSPECT is an error.
@@ -64,7 +71,8 @@ impl BuildOptions {
             file: None,
             local: false,
             vm: VmOptions::default(),
-            no_cache: false,
+            no_cache_from: None,
+            explain: false,
             cache_limit: CACHE_LIMIT,
             terminal: None,
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::base::{self, Begun};
 use super::context::Context;
 use super::disk::WorkingDisk;
+use super::ingredients::Ingredients;
 use super::log::Log;
 use super::plan::{Plan, Step};
 use super::stage::{Ground, stages};
@@ -34,6 +35,7 @@ pub(super) fn run(
     let plan = Plan::new(&imagefile);
     let mut context = Context::open(&options.directory)?;
     check(&plan, &context, options).map_err(|(step, error)| placed(error, step, &imagefile))?;
+    check_no_cache_from(&plan, options)?;
     let appliance = appliance::find(store.locations())?;
     let local = options.local.then_some(options.directory.as_path());
     store.check_new(&options.name, local)?;
@@ -55,7 +57,7 @@ pub(super) fn run(
     let layers = Layers::open(cache)?;
     let scratch = layers.scratch()?;
     let mut log = Log::new(&options.name);
-    let mut disk = WorkingDisk::new(&layers, scratch.path(), options.no_cache);
+    let mut disk = WorkingDisk::new(&layers, scratch.path());
     let mut ground =
         Ground { base: None, appliance: &appliance.description.key, network: options.vm.network };
     match (&plan.base, &plan.disk, base) {
@@ -71,6 +73,9 @@ pub(super) fn run(
     }
     let stages =
         stages(&plan, &context, &ground, cancel).map_err(|(step, error)| placed(error, step, &imagefile))?;
+    let ingredients = Ingredients::of(&plan, &ground, &stages);
+    let last = options.explain.then(|| Ingredients::recall(cache, reservation.destination())).flatten();
+    ingredients.remember(cache, reservation.destination());
     let work = Work {
         options,
         plan: &plan,
@@ -81,6 +86,8 @@ pub(super) fn run(
         layers: &layers,
         ground: &ground,
         stages: &stages,
+        ingredients: &ingredients,
+        last: last.as_ref(),
         reporter,
         cancel,
     };
@@ -119,6 +126,20 @@ fn check<'p>(plan: &'p Plan, context: &Context, options: &BuildOptions) -> Resul
         }
         .map_err(|error| (step, error))
     })
+}
+
+/// Refuses a step that there is not.
+fn check_no_cache_from(plan: &Plan, options: &BuildOptions) -> Result<(), Error> {
+    let last = plan.steps.len();
+    match options.no_cache_from {
+        Some(step) if !(1..=last).contains(&step) => {
+            let message =
+                format!("there is no step {step} from which on nothing could be taken from the cache");
+            Err(Error::new(ErrorKind::InvalidArgument, message)
+                .hint(format!("the Imagefile has the steps 1 to {last}, one for each instruction")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Flattens the disk and all that is below it into one compact file, while the host's disk gets to keep the layers.

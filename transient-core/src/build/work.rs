@@ -1,14 +1,16 @@
 //! The steps of a build: those that are cached are passed over, the others are carried out in the builder VM.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio_util::task::TaskTracker;
 use transient_guest::protocol::{MountedDevice, Request};
 
+use super::command::run_command;
 use super::context::Context;
 use super::disk::WorkingDisk;
+use super::explain::{Found, explain};
+use super::ingredients::Ingredients;
 use super::log::Log;
 use super::plan::{Plan, Step};
 use super::stage::{self, Ground, Stage};
@@ -21,10 +23,6 @@ use crate::layer::{Key, Layer, Layers, Made};
 use crate::store::{HistoryStep, Lock};
 use crate::{CancelToken, Error, ErrorKind};
 
-/// How much of a failed command's output its error shows.
-const OUTPUT_LINES: usize = 20;
-const OUTPUT_BYTES: usize = 8 * 1024;
-
 /// Everything that the steps of one build need.
 pub(super) struct Work<'a> {
     pub(super) options: &'a BuildOptions,
@@ -36,6 +34,9 @@ pub(super) struct Work<'a> {
     pub(super) layers: &'a Layers,
     pub(super) ground: &'a Ground<'a>,
     pub(super) stages: &'a [Stage],
+    pub(super) ingredients: &'a Ingredients,
+    /// Those of the last build of the same image, where they are asked for and known.
+    pub(super) last: Option<&'a Ingredients>,
     pub(super) reporter: &'a Reporter,
     pub(super) cancel: &'a CancelToken,
 }
@@ -59,7 +60,11 @@ impl<'a> Work<'a> {
             log.cached(&layer.record.made.steps);
             log.booted(&layer.record.made.accelerator);
         }
-        if finished.is_some() && disk.chain().last().map(|layer| layer.record.key) == finished {
+        let end = finished.is_some() && disk.chain().last().map(|layer| layer.record.key) == finished;
+        if self.options.explain {
+            self.explain(done, end);
+        }
+        if end {
             return Ok(());
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -117,13 +122,14 @@ impl<'a> Work<'a> {
 
     /// Returns the layers to begin with, the lowest first, and how many stages they are.
     fn deepest(&self, finished: Option<Key>) -> (usize, Vec<Layer>) {
-        if self.options.no_cache {
-            return (0, Vec::new());
-        }
-        if let Some(chain) = finished.and_then(|key| self.layers.chain(key)) {
+        let from = self.options.no_cache_from;
+        if from.is_none()
+            && let Some(chain) = finished.and_then(|key| self.layers.chain(key))
+        {
             return (self.stages.len(), chain);
         }
-        let whole = self.stages.iter().enumerate().rev().find_map(|(index, stage)| {
+        let usable = self.stages.iter().take_while(|stage| !stage.is_forced(from)).count();
+        let whole = self.stages[..usable].iter().enumerate().rev().find_map(|(index, stage)| {
             let chain = self.layers.chain(stage.key?)?;
             Some((index + 1, chain))
         });
@@ -159,7 +165,8 @@ impl<'a> Work<'a> {
                 let next = self.stages.get(index + 1).map_or(finished, |stage| stage.key);
                 let next = next.and_then(|key| self.layers.try_claim(key));
                 let made = self.made(disk, running, log.after(before).to_vec());
-                let kept = disk.keep(&mut running.builder, key, made).await;
+                let replace = stage.is_forced(self.options.no_cache_from);
+                let kept = disk.keep(&mut running.builder, key, made, replace).await;
                 // What the last step wrote may only now have to find its place on the host's disk.
                 let last = &self.plan.steps[stage.steps.end - 1];
                 kept.map_err(|error| placed(error, last, self.imagefile))?;
@@ -174,7 +181,7 @@ impl<'a> Work<'a> {
         let made = self.made(disk, &running, Vec::new());
         running.builder.finish().await?;
         if let Some(key) = finished {
-            disk.keep_finished(key, made)?;
+            disk.keep_finished(key, made, self.options.no_cache_from.is_some())?;
         }
         drop(claim);
         Ok(())
@@ -295,6 +302,13 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    fn explain(&self, done: usize, end: bool) {
+        let next = self.stages.get(done);
+        let forced = next.is_some_and(|stage| stage.is_forced(self.options.no_cache_from));
+        let found = Found { stages: done, end, forced };
+        self.reporter.send_blocking(explain(&found, self.ingredients, self.last, self.options.name.as_str()));
+    }
+
     fn tell_cached(&self, stage: &Stage) {
         for step in &self.plan.steps[stage.steps.clone()] {
             if step.number > 1 {
@@ -330,49 +344,4 @@ pub(super) fn placed(error: Error, step: &Step, imagefile: &Imagefile) -> Error 
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_nanos()).unwrap_or(0)
-}
-
-async fn run_command(builder: &Builder, command: &str) -> Result<(), Error> {
-    let mut tail = Tail::default();
-    let status = builder.run(command, |_, data| tail.add(data)).await?;
-    if status == 0 {
-        return Ok(());
-    }
-    let message = format!("the command ended with exit status {status}");
-    Err(Error::new(ErrorKind::CommandFailed, message).with_exit_status(status).with_output(tail.text()))
-}
-
-/// The end of a command's output.
-#[derive(Default)]
-struct Tail(VecDeque<u8>);
-
-impl Tail {
-    fn add(&mut self, data: &[u8]) {
-        self.0.extend(data);
-        let over = self.0.len().saturating_sub(OUTPUT_BYTES);
-        self.0.drain(..over);
-    }
-
-    fn text(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(OUTPUT_LINES)..].join("\n")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_long_output_is_kept() {
-        let mut tail = Tail::default();
-        for number in 0..10_000 {
-            tail.add(format!("line {number}\n").as_bytes());
-        }
-        let text = tail.text();
-        assert_eq!(text.lines().count(), OUTPUT_LINES);
-        assert_eq!(text.lines().last(), Some("line 9999"));
-    }
 }

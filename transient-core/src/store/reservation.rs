@@ -155,6 +155,11 @@ impl Reservation {
         self.scratch.path()
     }
 
+    /// Returns where the image will be.
+    pub(crate) fn destination(&self) -> &Path {
+        &self.place.destination
+    }
+
     /// Returns what a reservation adds to a build directory, which is not part of what people put there.
     pub(crate) fn traces(&self) -> [&Path; 2] {
         [self.scratch.path(), &self.place.lock]
