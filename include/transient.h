@@ -170,6 +170,8 @@ enum transient_event_kind
   TRANSIENT_EVENT_KIND_EXPORT_FINISHED = 10,
   // `explanation`
   TRANSIENT_EVENT_KIND_EXPLANATION = 11,
+  // `step_failed`
+  TRANSIENT_EVENT_KIND_STEP_FAILED = 12,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -235,6 +237,25 @@ enum transient_network
 typedef enum transient_network transient_network;
 #else
 typedef uint32_t transient_network;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What happens when a step fails, before the build does.
+enum transient_on_failure
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Nothing more.
+  TRANSIENT_ON_FAILURE_STOP = 0,
+  // The terminal gets a shell in the state before the step, in a VM of its own. Nothing that is done in it is kept.
+  TRANSIENT_ON_FAILURE_SHELL = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_on_failure transient_on_failure;
+#else
+typedef uint32_t transient_on_failure;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -522,6 +543,14 @@ typedef struct {
   size_t more;
 } transient_explanation;
 
+// A step failed, and a shell opens in the state before it. The build ends with the error after that.
+typedef struct {
+  // Counted from 1.
+  size_t step;
+  // The whole error as a person needs to see it, over several lines.
+  const char *error;
+} transient_step_failed;
+
 // What happened; the event's kind says which member it is.
 typedef union {
   // A step of a build begins.
@@ -546,6 +575,8 @@ typedef union {
   transient_export_finished export_finished;
   // Why steps are carried out.
   transient_explanation explanation;
+  // A step failed, and a shell opens.
+  transient_step_failed step_failed;
 } transient_event_data;
 
 // One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -902,6 +933,20 @@ transient_status transient_build_options_set_cache_limit(transient_build_options
                                                          uint64_t bytes,
                                                          transient_error **error_out);
 
+// Sets what happens when a step fails, before the build does, a `transient_on_failure`. The default is
+// `TRANSIENT_ON_FAILURE_STOP`; `TRANSIENT_ON_FAILURE_SHELL` needs `transient_build_options_set_terminal`.
+transient_status transient_build_options_set_on_failure(transient_build_options *options,
+                                                        uint32_t on_failure,
+                                                        transient_error **error_out);
+
+// Sets the name of an image, which must be free, that is made in the backend of the state before a step that fails; the
+// build fails all the same, and a hint of its error names the image. NULL makes none, the default. `name` is copied.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`.
+transient_status transient_build_options_set_keep_failed(transient_build_options *options,
+                                                         const char *name,
+                                                         transient_error **error_out);
+
 // Sets the memory of the builder VM, in bytes; 0 is 2 GiB or what the host can spare, the default.
 transient_status transient_build_options_set_memory(transient_build_options *options,
                                                     uint64_t bytes,
@@ -938,7 +983,7 @@ transient_status transient_build_options_set_ssh_timeout(transient_build_options
                                                          double seconds,
                                                          transient_error **error_out);
 
-// Sets what INSPECT talks to; without it, INSPECT is an error. `input` must be a terminal, where keys are read
+// Sets what INSPECT and a shell on failure talk to; without it, these are errors. `input` must be a terminal, where keys are read
 // from; it is set to raw mode while the shell runs. The shell's output goes to `output`. Both are duplicated.
 // `term` is the value of `TERM`, for example `xterm-256color`; it is copied.
 transient_status transient_build_options_set_terminal(transient_build_options *options,

@@ -130,6 +130,14 @@ pub(crate) struct ImageBuild {
     #[arg(long)]
     pub(crate) explain: bool,
 
+    /// What to do when a step fails; shell opens one in the state before the step, before the build fails
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub(crate) on_failure: OnFailure,
+
+    /// When a step fails, keep the state before it as image NAME, which must be free
+    #[arg(long, value_name = "NAME")]
+    pub(crate) keep_failed: Option<String>,
+
     /// What the cache may occupy after the build; what was not used for the longest time goes [default: 20GiB]
     #[arg(long, value_name = "SIZE", value_parser = transient_core::image::parse_bytes)]
     pub(crate) cache_limit: Option<u64>,
@@ -322,6 +330,13 @@ pub(crate) enum Format {
     #[default]
     Table,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum OnFailure {
+    #[default]
+    Stop,
+    Shell,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

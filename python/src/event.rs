@@ -27,6 +27,7 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
                 .collect::<PyResult<Vec<_>>>()?;
             class("Explanation")?.call1((step, reason, PyTuple::new(py, differences)?, more))?
         }
+        Event::StepFailed { step, error } => class("StepFailed")?.call1((step, error))?,
         Event::BuilderStarted { accelerator, elapsed } => {
             class("BuilderStarted")?.call1((accelerator, elapsed.as_secs_f64()))?
         }

@@ -79,6 +79,16 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class StepFailed:
+    """A step failed, and a shell opens in the state before it. The build ends with the error after that."""
+
+    step: int
+    """Counted from 1."""
+    error: str
+    """The whole error as a person needs to see it, over several lines."""
+
+
+@dataclass(frozen=True)
 class BuilderStarted:
     """The builder VM runs and takes commands."""
 
@@ -168,6 +178,7 @@ Event = Union[
     StepStarted,
     StepFinished,
     Explanation,
+    StepFailed,
     BuilderStarted,
     Output,
     Progress,

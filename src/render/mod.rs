@@ -12,7 +12,7 @@ use transient_core::image::format_bytes;
 use transient_core::{Difference, Event, Image, Stream};
 
 use crate::cli::Progress;
-use crate::output;
+use crate::{failure, output};
 
 /// Shows events, one at a time.
 pub(crate) trait Renderer {
@@ -86,6 +86,10 @@ fn text(event: &Event) -> io::Result<()> {
         }
         Event::Explanation { reason, differences, more, .. } => {
             let _ = write!(io::stderr(), "{}", explained(reason, differences, *more));
+            Ok(())
+        }
+        Event::StepFailed { error, .. } => {
+            let _ = writeln!(io::stderr(), "{}", failure::readable(error));
             Ok(())
         }
         Event::PullFinished { image, fetched, .. } => {

@@ -91,6 +91,15 @@ static void whole(const transient_store *store, const char *directory) {
 static void failing(const transient_store *store, const char *directory) {
     struct seen seen = {.thread = pthread_self()};
     transient_build_options *options = options_for(directory, "failing", "Failing");
+    // a shell needs a terminal, and what is kept a name of its own
+    CHECK_OK(transient_build_options_set_on_failure(options, TRANSIENT_ON_FAILURE_SHELL, error));
+    CHECK(transient_build(store, options, NULL, NULL, NULL, NULL, NULL, NULL) == TRANSIENT_STATUS_NOT_A_TERMINAL);
+    CHECK(transient_build_options_set_on_failure(options, 7, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK_OK(transient_build_options_set_on_failure(options, TRANSIENT_ON_FAILURE_STOP, error));
+    CHECK_OK(transient_build_options_set_keep_failed(options, "failing", error));
+    CHECK(transient_build(store, options, NULL, NULL, NULL, NULL, NULL, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK_OK(transient_build_options_set_keep_failed(options, NULL, error));
+    CHECK_OK(transient_build_options_set_keep_failed(options, "kept", error));
     transient_error *error = NULL;
     transient_status status = transient_build(store, options, on_event, &seen, on_end, NULL, NULL, &error);
     CHECK(status == TRANSIENT_STATUS_COMMAND_FAILED && seen.finalized == 1);
@@ -99,7 +108,11 @@ static void failing(const transient_store *store, const char *directory) {
     size_t length = 0;
     CHECK(strstr(transient_error_output(error, &length), "goodbye") != NULL && length >= 7);
     CHECK(strstr(transient_error_step(error), "RUN") != NULL && transient_error_line(error) == 2);
+    CHECK(strstr(transient_error_hint(error, 0), "the image 'kept' is the state before this step") != NULL);
     transient_error_free(error);
+    transient_image *kept = NULL;
+    CHECK_OK(transient_store_image(store, "kept", &kept, error));
+    transient_image_free(kept);
     CHECK(transient_store_image(store, "failing", &(transient_image *){NULL}, NULL) ==
           TRANSIENT_STATUS_IMAGE_NOT_FOUND);
     transient_build_options_free(options);

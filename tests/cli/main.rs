@@ -6,6 +6,8 @@ mod disk;
 mod fixture;
 mod harness;
 mod mounts;
+mod on_failure;
+mod person;
 mod processes;
 #[path = "../../transient-core/src/source/http/server.rs"]
 #[expect(dead_code, reason = "it can more than the tests here want")]

@@ -114,6 +114,26 @@ def test_a_command_that_fails_is_told_whole(store: transient.Store, build_dir: P
     assert (str(again), again.exit_status, again.output) == (str(error), 7, "before")
 
 
+def test_the_state_before_a_step_that_failed_is_kept(store: transient.Store, build_dir: Path) -> None:
+    write(build_dir, "RUN echo before > /state\nRUN exit 7\n")
+    with pytest.raises(errors.NotATerminal):
+        store.build(build_dir, name="broken", on_failure="shell")
+    with pytest.raises(ValueError, match="'later'"):
+        store.build(build_dir, name="broken", on_failure="later")  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidArgument):
+        store.build(build_dir, name="broken", keep_failed="broken")
+    with pytest.raises(errors.CommandFailed) as caught:
+        store.build(build_dir, name="broken", keep_failed="kept", memory=MEMORY)
+    assert caught.value.hints == ("the image 'kept' is the state before this step",)
+    [kept] = store.images()
+    assert kept.name == "kept"
+    steps = [step.instruction for step in store.inspect("kept").history]
+    assert "RUN echo before > /state" in steps[0] + steps[-1]
+    assert not [step for step in steps if "exit 7" in step]
+    with pytest.raises(errors.ImageExists):
+        store.build(build_dir, name="broken", keep_failed="kept")
+
+
 def test_what_on_event_raises_comes_out(store: transient.Store, build_dir: Path) -> None:
     write(build_dir, "RUN sleep 60\n")
 

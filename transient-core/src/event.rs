@@ -46,6 +46,13 @@ pub enum Event {
         /// How many differences there are besides.
         more: usize,
     },
+    /// A step failed, and a shell opens in the state before it. The build ends with the error after that.
+    StepFailed {
+        /// Counted from 1.
+        step: usize,
+        /// The whole error as a person needs to see it, over several lines.
+        error: String,
+    },
     /// The builder VM runs and takes commands.
     BuilderStarted {
         /// What runs its instructions: `kvm` or `tcg`.

@@ -43,8 +43,8 @@ mod suggest;
 mod sys;
 
 pub use build::{
-    BuildOptions, Difference, DifferenceKind, DiskLayout, Mount, PartitionKind, PlacedPartition, Plan, Step,
-    Terminal, build, check,
+    BuildOptions, Difference, DifferenceKind, DiskLayout, Mount, OnFailure, PartitionKind, PlacedPartition,
+    Plan, Step, Terminal, build, check,
 };
 pub use builder::{Accelerator, Network, VmOptions, appliance};
 pub use cancel::CancelToken;

@@ -34,6 +34,8 @@ pub enum transient_event_kind {
     ExportFinished = 10,
     /// `explanation`
     Explanation = 11,
+    /// `step_failed`
+    StepFailed = 12,
 }
 
 /// The two output streams of a command.
@@ -70,6 +72,16 @@ pub struct transient_step_finished {
     pub elapsed: f64,
     /// Whether it was not carried out, because its result was in the cache.
     pub cached: bool,
+}
+
+/// A step failed, and a shell opens in the state before it. The build ends with the error after that.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_step_failed {
+    /// Counted from 1.
+    pub step: usize,
+    /// The whole error as a person needs to see it, over several lines.
+    pub error: *const c_char,
 }
 
 /// The builder VM runs and takes commands.
@@ -187,6 +199,8 @@ pub union transient_event_data {
     pub export_finished: transient_export_finished,
     /// Why steps are carried out.
     pub explanation: transient_explanation,
+    /// A step failed, and a shell opens.
+    pub step_failed: transient_step_failed,
 }
 
 /// One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -279,6 +293,10 @@ fn translate(
                 more: *more,
             };
             (transient_event_kind::Explanation, transient_event_data { explanation })
+        }
+        Event::StepFailed { step, error } => {
+            let step_failed = transient_step_failed { step: *step, error: keep(&error) };
+            (transient_event_kind::StepFailed, transient_event_data { step_failed })
         }
         Event::BuilderStarted { accelerator, elapsed } => {
             let (accelerator, elapsed) = (keep(&accelerator), elapsed.as_secs_f64());

@@ -67,6 +67,14 @@ impl<'a> WorkingDisk<'a> {
         self.publish(key, made, &done, replace)
     }
 
+    /// Has what the steps so far did stand for itself, for this build alone, while the builder goes on.
+    pub(super) async fn set_aside(&mut self, builder: &mut Builder, made: Made) -> Result<(), Error> {
+        let done = self.go_on(builder).await?;
+        let layer = self.layers.set_aside(Key::none(), made, &done, self.chain.last())?;
+        self.chain.push(layer);
+        Ok(())
+    }
+
     /// Keeps the disk as it is when the builder has ended.
     pub(super) fn keep_finished(&mut self, key: Key, made: Made, replace: bool) -> Result<(), Error> {
         self.publish(key, made, &self.top(), replace)?;

@@ -12,7 +12,7 @@ use super::log::Log;
 use super::plan::{Plan, Step};
 use super::stage::{Ground, stages};
 use super::work::{Work, finished, placed, started};
-use super::{BuildOptions, IMAGEFILE, transfer};
+use super::{BuildOptions, IMAGEFILE, failure, transfer};
 use crate::builder::{appliance, check_terminal};
 use crate::event::{Event, Reporter};
 use crate::image::Image;
@@ -36,6 +36,7 @@ pub(super) fn run(
     let mut context = Context::open(&options.directory)?;
     check(&plan, &context, options).map_err(|(step, error)| placed(error, step, &imagefile))?;
     check_no_cache_from(&plan, options)?;
+    failure::check(store, options)?;
     let appliance = appliance::find(store.locations())?;
     let local = options.local.then_some(options.directory.as_path());
     store.check_new(&options.name, local)?;
@@ -91,12 +92,15 @@ pub(super) fn run(
         reporter,
         cancel,
     };
-    if let Err(error) = work.carry_out(&mut disk, &mut log) {
+    if let Err(failure) = work.carry_out(&mut disk, &mut log) {
         // The next build goes on from there.
         layers.sync(disk.chain());
-        return Err(error);
+        return Err(work.after(failure, store, &mut disk, &log));
     }
-    let image = write_image(&disk, &layers, &reservation, reporter, cancel)?;
+    let image = std::thread::scope(|scope| {
+        scope.spawn(|| layers.sync(disk.chain()));
+        write_image(&disk, &reservation, reporter, cancel)
+    })?;
     reservation.tell(log.into_making(&appliance.description.key));
     let image = reservation.commit(&image)?;
     drop(disk);
@@ -142,10 +146,9 @@ fn check_no_cache_from(plan: &Plan, options: &BuildOptions) -> Result<(), Error>
     }
 }
 
-/// Flattens the disk and all that is below it into one compact file, while the host's disk gets to keep the layers.
-fn write_image(
+/// Flattens the disk and all that is below it into one compact file.
+pub(super) fn write_image(
     disk: &WorkingDisk<'_>,
-    layers: &Layers,
     reservation: &Reservation,
     reporter: &Reporter,
     cancel: &CancelToken,
@@ -155,10 +158,7 @@ fn write_image(
     let files = disk.files();
     let total = files.iter().map(|file| occupied(file)).sum();
     let mut progress = |part: f64| reporter.progress(task, (part * total as f64) as u64, Some(total));
-    std::thread::scope(|scope| {
-        scope.spawn(|| layers.sync(disk.chain()));
-        qemu_img::flatten(&files, &image, &mut progress, cancel)
-    })?;
+    qemu_img::flatten(&files, &image, &mut progress, cancel)?;
     let finished = Event::Progress { task: task.to_owned(), done: total, total: Some(total), finished: true };
     reporter.send_blocking(finished);
     Ok(image)

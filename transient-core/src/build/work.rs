@@ -10,6 +10,7 @@ use super::command::run_command;
 use super::context::Context;
 use super::disk::WorkingDisk;
 use super::explain::{Found, explain};
+use super::failure::Failure;
 use super::ingredients::Ingredients;
 use super::log::Log;
 use super::plan::{Plan, Step};
@@ -42,8 +43,8 @@ pub(super) struct Work<'a> {
 }
 
 /// The builder VM, and how the image was mounted in it.
-struct Running {
-    builder: Builder,
+pub(super) struct Running {
+    pub(super) builder: Builder,
     since: u64,
     mounts: Vec<MountedDevice>,
 }
@@ -51,7 +52,7 @@ struct Running {
 impl<'a> Work<'a> {
     /// Brings the disk to the state after the last step, finished. Blocks; the calling thread outlives every process
     /// that is started.
-    pub(super) fn carry_out(&self, disk: &mut WorkingDisk<'a>, log: &mut Log) -> Result<(), Error> {
+    pub(super) fn carry_out(&self, disk: &mut WorkingDisk<'a>, log: &mut Log) -> Result<(), Failure> {
         let last = self.stages.last().map_or_else(|| Some(self.ground.key()), |stage| stage.key);
         let finished = last.map(stage::finished);
         let (done, claim) = self.go_on_from(disk, finished)?;
@@ -67,6 +68,14 @@ impl<'a> Work<'a> {
         if end {
             return Ok(());
         }
+        self.in_vms(async |processes| self.run_stages(disk, log, (done, claim, finished), processes).await)
+    }
+
+    /// Does what needs VMs; they are gone when it returns. Blocks.
+    pub(super) fn in_vms<T, E: From<Error>>(
+        &self,
+        work: impl AsyncFnOnce(&TaskTracker) -> Result<T, E>,
+    ) -> Result<T, E> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -75,8 +84,8 @@ impl<'a> Work<'a> {
         runtime.block_on(async {
             let result = tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => Err(Error::cancelled()),
-                result = self.run_stages(disk, log, (done, claim, finished), &processes) => result,
+                () = self.cancel.cancelled() => Err(Error::cancelled().into()),
+                result = work(&processes) => result,
             };
             // The machine is dropped by now; QEMU must be gone before its files are.
             processes.close();
@@ -142,14 +151,16 @@ impl<'a> Work<'a> {
         log: &mut Log,
         (done, mut claim, mut finished): (usize, Option<Lock>, Option<Key>),
         processes: &TaskTracker,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let mut running = None;
         let mut keeps = true;
         for (index, stage) in self.stages.iter().enumerate().skip(done) {
             let before = log.len();
             for step in &self.plan.steps[stage.steps.clone()] {
                 let begun = Instant::now();
-                self.run_step(step, disk, &mut running, processes).await?;
+                let done = self.run_step(step, disk, &mut running, processes).await;
+                let stage = running.is_some().then_some(index);
+                done.map_err(|error| Failure::of_step(error, step.number, stage))?;
                 log.step(step, begun);
                 self.reporter.send(self::finished(step, begun)).await;
             }
@@ -160,18 +171,24 @@ impl<'a> Work<'a> {
                 self.reporter.warning(message, None).await;
                 (keeps, finished) = (false, None);
             }
-            if let (true, Some(key), Some(running)) = (keeps, stage.key, &mut running) {
+            let Some(running) = &mut running else { continue };
+            let made = self.made(disk, running, log.after(before).to_vec());
+            let kept = if let Some(key) = stage.key.filter(|_| keeps) {
                 // In this order: whoever waits for this stage finds the next one taken.
                 let next = self.stages.get(index + 1).map_or(finished, |stage| stage.key);
                 let next = next.and_then(|key| self.layers.try_claim(key));
-                let made = self.made(disk, running, log.after(before).to_vec());
                 let replace = stage.is_forced(self.options.no_cache_from);
                 let kept = disk.keep(&mut running.builder, key, made, replace).await;
-                // What the last step wrote may only now have to find its place on the host's disk.
-                let last = &self.plan.steps[stage.steps.end - 1];
-                kept.map_err(|error| placed(error, last, self.imagefile))?;
                 claim = next;
-            }
+                kept
+            } else if self.options.needs_state() {
+                disk.set_aside(&mut running.builder, made).await
+            } else {
+                Ok(())
+            };
+            // What the last step wrote may only now have to find its place on the host's disk.
+            let last = &self.plan.steps[stage.steps.end - 1];
+            kept.map_err(|error| placed(error, last, self.imagefile))?;
         }
         let running = match running {
             Some(running) => running,
@@ -235,7 +252,11 @@ impl<'a> Work<'a> {
     }
 
     /// Boots on the disk, and mounts what is on it.
-    async fn boot(&self, disk: &mut WorkingDisk<'_>, processes: &TaskTracker) -> Result<Running, Error> {
+    pub(super) async fn boot(
+        &self,
+        disk: &mut WorkingDisk<'_>,
+        processes: &TaskTracker,
+    ) -> Result<Running, Error> {
         let since = now();
         let boot = Boot {
             options: &self.options.vm,
