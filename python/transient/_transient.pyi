@@ -124,8 +124,8 @@ class Store:
                 step that is carried out is not in the cache.
             on_failure: What happens when a step fails, before the build does: `shell` opens one in the state
                 before the step, in a VM of its own; it needs `terminal`. Nothing done in it is kept.
-            keep_failed: The name of an image, which must be free, that is made in the store of the state before
-                a step that fails. A hint of the exception names it.
+            keep_failed: The name of an image, which must be free, that is made in the store of the state
+                before a step that fails. A hint of the exception names it.
             cache_limit: What the layers in the cache may occupy after the build; else 20 GiB.
             memory: Of the builder VM, in bytes or as a text; else 2 GiB, or what the host can spare.
             cpus: Of the builder VM, 1 to 255; else all of the host, up to 4.

@@ -54,7 +54,7 @@ class Difference:
     path: str | None
     """The file that it is about, from the build directory; `None` when it is about no file."""
     before: str | None
-    """How it was: an instruction, a mode, a type, or a digest, never contents. `None` when it was not there."""
+    """How it was: an instruction, a mode, a type or a digest, never contents; `None` when it is new."""
     now: str | None
     """How it is now; `None` when it is not there any more."""
     message: str
@@ -65,7 +65,7 @@ class Difference:
 class Explanation:
     """Why steps are carried out and not taken from the cache.
 
-    What the first of them is made of, compared with the last build of the same image. Only when it is asked for.
+    The first of them is compared with the last build of the same image. Only when that is asked for.
     """
 
     step: int | None
