@@ -17,17 +17,6 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         Event::StepFinished { step, elapsed, cached } => {
             class("StepFinished")?.call1((step, elapsed.as_secs_f64(), cached))?
         }
-        Event::Explanation { step, reason, differences, more } => {
-            let kinds = class("Difference")?;
-            let differences = differences
-                .into_iter()
-                .map(|Difference { kind, path, before, now, message, .. }| {
-                    kinds.call1((self::kind(kind), path, before, now, message))
-                })
-                .collect::<PyResult<Vec<_>>>()?;
-            class("Explanation")?.call1((step, reason, PyTuple::new(py, differences)?, more))?
-        }
-        Event::StepFailed { step, error } => class("StepFailed")?.call1((step, error))?,
         Event::BuilderStarted { accelerator, elapsed } => {
             class("BuilderStarted")?.call1((accelerator, elapsed.as_secs_f64()))?
         }
@@ -43,6 +32,17 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         }
         Event::Warning { message, hint } => class("Warning")?.call1((message, hint))?,
         Event::Note { message } => class("Note")?.call1((message,))?,
+        Event::Explanation { step, reason, differences, more } => {
+            let kinds = class("Difference")?;
+            let differences = differences
+                .into_iter()
+                .map(|Difference { kind, path, before, now, message, .. }| {
+                    kinds.call1((self::kind(kind), path, before, now, message))
+                })
+                .collect::<PyResult<Vec<_>>>()?;
+            class("Explanation")?.call1((step, reason, PyTuple::new(py, differences)?, more))?
+        }
+        Event::StepFailed { step, error } => class("StepFailed")?.call1((step, error))?,
         Event::BuildFinished { image, elapsed } => {
             class("BuildFinished")?.call1((image::object(py, &image)?, elapsed.as_secs_f64()))?
         }

@@ -74,16 +74,6 @@ pub struct transient_step_finished {
     pub cached: bool,
 }
 
-/// A step failed, and a shell opens in the state before it. The build ends with the error after that.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub struct transient_step_failed {
-    /// Counted from 1.
-    pub step: usize,
-    /// The whole error as a person needs to see it, over several lines.
-    pub error: *const c_char,
-}
-
 /// The builder VM runs and takes commands.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -136,6 +126,16 @@ pub struct transient_warning {
 pub struct transient_note {
     /// What, in one sentence.
     pub message: *const c_char,
+}
+
+/// A step failed, and a shell opens in the state before it. The build ends with the error after that.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_step_failed {
+    /// Counted from 1.
+    pub step: usize,
+    /// The whole error as a person needs to see it, over several lines.
+    pub error: *const c_char,
 }
 
 /// The image is whole, and others can see it.
@@ -282,22 +282,6 @@ fn translate(
             let step_finished = transient_step_finished { step, elapsed, cached };
             (transient_event_kind::StepFinished, transient_event_data { step_finished })
         }
-        Event::Explanation { step, reason, differences: told, more } => {
-            let reason = keep(&reason);
-            *differences = explanation::translate(told, strings);
-            let explanation = transient_explanation {
-                step: step.unwrap_or(0),
-                reason,
-                differences: differences.as_ptr(),
-                differences_len: differences.len(),
-                more: *more,
-            };
-            (transient_event_kind::Explanation, transient_event_data { explanation })
-        }
-        Event::StepFailed { step, error } => {
-            let step_failed = transient_step_failed { step: *step, error: keep(&error) };
-            (transient_event_kind::StepFailed, transient_event_data { step_failed })
-        }
         Event::BuilderStarted { accelerator, elapsed } => {
             let (accelerator, elapsed) = (keep(&accelerator), elapsed.as_secs_f64());
             let builder_started = transient_builder_started { accelerator, elapsed };
@@ -324,6 +308,22 @@ fn translate(
         Event::Note { message } => {
             let note = transient_note { message: keep(&message) };
             (transient_event_kind::Note, transient_event_data { note })
+        }
+        Event::Explanation { step, reason, differences: told, more } => {
+            let reason = keep(&reason);
+            *differences = explanation::translate(told, strings);
+            let explanation = transient_explanation {
+                step: step.unwrap_or(0),
+                reason,
+                differences: differences.as_ptr(),
+                differences_len: differences.len(),
+                more: *more,
+            };
+            (transient_event_kind::Explanation, transient_event_data { explanation })
+        }
+        Event::StepFailed { step, error } => {
+            let step_failed = transient_step_failed { step: *step, error: keep(&error) };
+            (transient_event_kind::StepFailed, transient_event_data { step_failed })
         }
         Event::BuildFinished { image: built, elapsed } => {
             let image = std::ptr::from_ref(&*image.insert(transient_image::new(built)));
