@@ -106,18 +106,19 @@ fn compared(index: usize, now: &Ingredients, last: &Ingredients, image: &str) ->
             ground,
         );
     }
-    // The first stage that differs is why all others do.
-    for (number, part) in now.stages[..=index].iter().enumerate() {
-        let differences = part.differences(last.stages.get(number));
-        if differences.is_empty() {
-            continue;
-        }
-        let what = if number == index { "it".to_owned() } else { format!("step {}, before it,", part.step) };
-        return (format!("because {what} differs from the last build of '{image}'"), differences);
+    // A key has that of the stage before in it: the first one that differs is why all others do.
+    let first = (0..index)
+        .find(|&number| last.stages.get(number).is_none_or(|before| before.key != now.stages[number].key));
+    let (number, what) = match first {
+        Some(number) => (number, format!("step {}, before it,", now.stages[number].step)),
+        None => (index, "it".to_owned()),
+    };
+    let differences = now.stages[number].differences(last.stages.get(number));
+    let mut why = format!("because {what} differs from the last build of '{image}'");
+    if differences.is_empty() {
+        why.push_str(" in what is not remembered: a secret in a URL, or one of very many files");
     }
-    let why =
-        format!("because it differs from the last build of '{image}', which was not remembered in detail");
-    (why, Vec::new())
+    (why, differences)
 }
 
 fn ground(now: &Ingredients, last: &Ingredients) -> Vec<Difference> {

@@ -11,6 +11,7 @@ use super::stage::{Ground, Stage};
 use crate::builder::Network;
 use crate::imagefile::Instruction;
 use crate::layer::{Digest, Input, Key};
+use crate::store::without_secrets_of_urls;
 
 /// Where builds are remembered, in the cache.
 const FOLDER: &str = "builds";
@@ -38,7 +39,7 @@ pub(super) struct Ingredients {
 pub(super) struct Part {
     /// The number of its first step.
     pub(super) step: usize,
-    /// As they may be shown.
+    /// Without secrets.
     pub(super) instructions: Vec<String>,
     /// Where it counts.
     pub(super) network: Option<String>,
@@ -86,7 +87,7 @@ impl Part {
         *room = left.unwrap_or(*room);
         Self {
             step: stage.steps.start + 1,
-            instructions: steps.iter().map(super::plan::Step::shown).collect(),
+            instructions: steps.iter().map(|step| without_secrets_of_urls(&step.shown())).collect(),
             network: runs.then(|| format!("{network:?}").to_lowercase()),
             key: stage.key,
             inputs: left.map(|_| stage.inputs.iter().map(printable).collect()),

@@ -114,6 +114,20 @@ fn a_step_before_it_may_be_why() {
 }
 
 #[test]
+fn secrets_are_not_told() {
+    let fetch = |password| TEXT.replace("RUN a", &format!("RUN wget https://me:{password}@host/"));
+    let told = Fixture::explain(0, |now| now.text = fetch("secret"));
+    assert_eq!(told.messages(), ["the instruction was 'RUN a', and is 'RUN wget https://host/'"]);
+    let mut fixture = Fixture::new();
+    fixture.text = fetch("secret");
+    let last = fixture.ingredients();
+    fixture.text = fetch("other");
+    let found = Found { stages: 0, end: false, forced: false };
+    let told = Told::from(explain(&found, &fixture.ingredients(), Some(&last), "new"));
+    assert!(told.reason.contains("a secret in a URL") && told.differences.is_empty(), "{}", told.reason);
+}
+
+#[test]
 fn a_network_counts_where_something_runs() {
     let told = Fixture::explain(0, |now| now.network = Network::None);
     assert_eq!(told.messages(), ["the network was 'user', and is 'none'"]);
