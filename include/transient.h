@@ -107,6 +107,41 @@ typedef uint32_t transient_status;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// What a `transient_difference` is of. Later releases may add some.
+enum transient_difference_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // One that this header does not have.
+  TRANSIENT_DIFFERENCE_KIND_OTHER = 0,
+  // The text of an instruction, in its usual form.
+  TRANSIENT_DIFFERENCE_KIND_INSTRUCTION = 1,
+  // The content of the image that the build is FROM.
+  TRANSIENT_DIFFERENCE_KIND_BASE_IMAGE = 2,
+  // The appliance, which has the kernel and all programs that make filesystems.
+  TRANSIENT_DIFFERENCE_KIND_APPLIANCE = 3,
+  // Whether RUN reaches a network.
+  TRANSIENT_DIFFERENCE_KIND_NETWORK = 4,
+  // Whether there is such a file.
+  TRANSIENT_DIFFERENCE_KIND_EXISTENCE = 5,
+  // The type: `file`, `directory`, `link` or `special`.
+  TRANSIENT_DIFFERENCE_KIND_FILE_TYPE = 6,
+  // The mode of a file, in octal digits.
+  TRANSIENT_DIFFERENCE_KIND_MODE = 7,
+  // The bytes of a file.
+  TRANSIENT_DIFFERENCE_KIND_CONTENT = 8,
+  // Where a link leads.
+  TRANSIENT_DIFFERENCE_KIND_LINK_TARGET = 9,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_difference_kind transient_difference_kind;
+#else
+typedef uint32_t transient_difference_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // Which member of `transient_event_data` holds the event. Later releases may add some: ignore what is unknown.
 enum transient_event_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -133,6 +168,10 @@ enum transient_event_kind
   TRANSIENT_EVENT_KIND_PULL_FINISHED = 9,
   // `export_finished`
   TRANSIENT_EVENT_KIND_EXPORT_FINISHED = 10,
+  // `explanation`
+  TRANSIENT_EVENT_KIND_EXPLANATION = 11,
+  // `step_failed`
+  TRANSIENT_EVENT_KIND_STEP_FAILED = 12,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -198,6 +237,25 @@ enum transient_network
 typedef enum transient_network transient_network;
 #else
 typedef uint32_t transient_network;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What happens when a step fails, before the build does.
+enum transient_on_failure
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Nothing more.
+  TRANSIENT_ON_FAILURE_STOP = 0,
+  // The terminal gets a shell in the state before the step, in a VM of its own. Nothing that is done in it is kept.
+  TRANSIENT_ON_FAILURE_SHELL = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_on_failure transient_on_failure;
+#else
+typedef uint32_t transient_on_failure;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -458,6 +516,43 @@ typedef struct {
   double elapsed;
 } transient_export_finished;
 
+// Something that is not as in the last build of the same image.
+typedef struct {
+  // What differs, a `transient_difference_kind`.
+  uint32_t kind;
+  // The file that it is about, from the build directory; NULL when it is about no file.
+  const char *path;
+  // How it was: an instruction, a mode, a type, or a digest, never contents. NULL when it was not there.
+  const char *before;
+  // How it is now; NULL when it is not there any more.
+  const char *now;
+  // The same in words, in one line.
+  const char *message;
+} transient_difference;
+
+// Why steps are carried out and not taken from the cache: what the first of them is made of, compared with the last
+// build of the same image. Only when it is asked for: `transient_build_options_set_explain`.
+typedef struct {
+  // The first step that is carried out, counted from 1; 0 when all are in the cache.
+  size_t step;
+  // Why, in one sentence.
+  const char *reason;
+  // What differs, or the first of it. Digests, never contents.
+  const transient_difference *differences;
+  // How many `differences` has.
+  size_t differences_len;
+  // How many differences there are besides.
+  size_t more;
+} transient_explanation;
+
+// A step failed, and a shell opens in the state before it. The build ends with the error after that.
+typedef struct {
+  // Counted from 1.
+  size_t step;
+  // The whole error as a person needs to see it, over several lines.
+  const char *error;
+} transient_step_failed;
+
 // What happened; the event's kind says which member it is.
 typedef union {
   // A step of a build begins.
@@ -480,6 +575,10 @@ typedef union {
   transient_pull_finished pull_finished;
   // The file of an export is whole.
   transient_export_finished export_finished;
+  // Why steps are carried out.
+  transient_explanation explanation;
+  // A step failed, and a shell opens.
+  transient_step_failed step_failed;
 } transient_event_data;
 
 // One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -817,9 +916,37 @@ transient_status transient_build_options_set_no_cache(transient_build_options *o
                                                       bool no_cache,
                                                       transient_error **error_out);
 
+// Sets the first step, counted from 1, that is carried out though its result may be in the cache, with all that follow;
+// the cache gets the new ones. 0 takes from the cache what is there, the default; 1 is the same as
+// `transient_build_options_set_no_cache`. A build that has not so many steps fails with
+// `TRANSIENT_STATUS_INVALID_ARGUMENT`.
+transient_status transient_build_options_set_no_cache_from(transient_build_options *options,
+                                                           size_t step,
+                                                           transient_error **error_out);
+
+// Sets whether a `TRANSIENT_EVENT_KIND_EXPLANATION` tells why the first step that is carried out is not taken from the
+// cache. The default is false.
+transient_status transient_build_options_set_explain(transient_build_options *options,
+                                                     bool explain,
+                                                     transient_error **error_out);
+
 // Sets how many bytes the layers in the cache may occupy after the build, those in use aside. The default is 20 GiB.
 transient_status transient_build_options_set_cache_limit(transient_build_options *options,
                                                          uint64_t bytes,
+                                                         transient_error **error_out);
+
+// Sets what happens when a step fails, before the build does, a `transient_on_failure`. The default is
+// `TRANSIENT_ON_FAILURE_STOP`; `TRANSIENT_ON_FAILURE_SHELL` needs `transient_build_options_set_terminal`.
+transient_status transient_build_options_set_on_failure(transient_build_options *options,
+                                                        uint32_t on_failure,
+                                                        transient_error **error_out);
+
+// Sets the name of an image, which must be free, that is made in the backend of the state before a step that fails; the
+// build fails all the same, and a hint of its error names the image. NULL makes none, the default. `name` is copied.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`.
+transient_status transient_build_options_set_keep_failed(transient_build_options *options,
+                                                         const char *name,
                                                          transient_error **error_out);
 
 // Sets the memory of the builder VM, in bytes; 0 is 2 GiB or what the host can spare, the default.
@@ -864,7 +991,7 @@ transient_status transient_build_options_set_ssh_timeout(transient_build_options
                                                          double seconds,
                                                          transient_error **error_out);
 
-// Sets what INSPECT talks to; without it, INSPECT is an error. `input` must be a terminal, where keys are read
+// Sets what INSPECT and a shell on failure talk to; without it, these are errors. `input` must be a terminal, where keys are read
 // from; it is set to raw mode while the shell runs. The shell's output goes to `output`. Both are duplicated.
 // `term` is the value of `TERM`, for example `xterm-256color`; it is copied.
 transient_status transient_build_options_set_terminal(transient_build_options *options,

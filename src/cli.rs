@@ -5,6 +5,7 @@ mod images;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -120,6 +121,22 @@ pub(crate) struct ImageBuild {
     /// Carry out every step, also those whose result is in the cache
     #[arg(long)]
     pub(crate) no_cache: bool,
+
+    /// Carry out step STEP, as it is counted in the output, and all that follow, also those whose result is in the cache
+    #[arg(long, value_name = "STEP", conflicts_with = "no_cache")]
+    pub(crate) no_cache_from: Option<NonZero<usize>>,
+
+    /// Tell what differs from the last build of NAME, so that the first step that is carried out is not in the cache
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// What to do when a step fails; shell opens one in the state before the step, before the build fails
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub(crate) on_failure: OnFailure,
+
+    /// When a step fails, keep the state before it as image NAME, which must be free
+    #[arg(long, value_name = "NAME")]
+    pub(crate) keep_failed: Option<String>,
 
     /// What the cache may occupy after the build; what was not used for the longest time goes [default: 20GiB]
     #[arg(long, value_name = "SIZE", value_parser = transient_core::image::parse_bytes)]
@@ -317,6 +334,13 @@ pub(crate) enum Format {
     #[default]
     Table,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum OnFailure {
+    #[default]
+    Stop,
+    Shell,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

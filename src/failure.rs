@@ -125,7 +125,8 @@ const KEPT: &[&str] = &[
     "error: ",
 ];
 
-fn readable(report: &str) -> String {
+/// Returns a report as it is printed.
+pub(crate) fn readable(report: &str) -> String {
     let kept = KEPT.iter().any(|start| report.starts_with(start));
     if kept { report.to_owned() } else { format!("error: {report}") }
 }

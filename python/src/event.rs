@@ -1,8 +1,8 @@
 //! Events become the objects of `transient.events`.
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use transient_core::{Event, Stream};
+use pyo3::types::{PyBytes, PyTuple};
+use transient_core::{Difference, DifferenceKind, Event, Stream};
 
 use crate::image;
 
@@ -32,6 +32,17 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         }
         Event::Warning { message, hint } => class("Warning")?.call1((message, hint))?,
         Event::Note { message } => class("Note")?.call1((message,))?,
+        Event::Explanation { step, reason, differences, more } => {
+            let kinds = class("Difference")?;
+            let differences = differences
+                .into_iter()
+                .map(|Difference { kind, path, before, now, message, .. }| {
+                    kinds.call1((self::kind(kind), path, before, now, message))
+                })
+                .collect::<PyResult<Vec<_>>>()?;
+            class("Explanation")?.call1((step, reason, PyTuple::new(py, differences)?, more))?
+        }
+        Event::StepFailed { step, error } => class("StepFailed")?.call1((step, error))?,
         Event::BuildFinished { image, elapsed } => {
             class("BuildFinished")?.call1((image::object(py, &image)?, elapsed.as_secs_f64()))?
         }
@@ -44,4 +55,20 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         }
         _ => return Ok(None),
     }))
+}
+
+/// The names are those of the JSON events.
+fn kind(kind: DifferenceKind) -> &'static str {
+    match kind {
+        DifferenceKind::Instruction => "instruction",
+        DifferenceKind::BaseImage => "base-image",
+        DifferenceKind::Appliance => "appliance",
+        DifferenceKind::Network => "network",
+        DifferenceKind::Existence => "existence",
+        DifferenceKind::FileType => "file-type",
+        DifferenceKind::Mode => "mode",
+        DifferenceKind::Content => "content",
+        DifferenceKind::LinkTarget => "link-target",
+        _ => "other",
+    }
 }

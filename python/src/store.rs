@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use transient_core::{
     Accelerator, BuildOptions, ExportOptions, ImageName, ImageSpec, ImportOptions, Locations, Network,
-    PruneOptions, Terminal,
+    OnFailure, PruneOptions, Terminal,
 };
 
 use crate::call::{CancelToken, call};
@@ -89,7 +89,8 @@ impl Store {
     }
 
     #[pyo3(signature = (
-        directory, *, name, file = None, local = false, no_cache = false, cache_limit = None, memory = None, cpus = None,
+        directory, *, name, file = None, local = false, no_cache = false, no_cache_from = None, explain = false,
+        on_failure = "stop", keep_failed = None, cache_limit = None, memory = None, cpus = None,
         accelerator = "auto",
         network = "user", warm_start = true, qemu = None, qmp_timeout = None, ssh_timeout = None, terminal = false, on_event = None,
         cancel = None,
@@ -103,6 +104,10 @@ impl Store {
         file: Option<PathBuf>,
         local: bool,
         no_cache: bool,
+        no_cache_from: Option<usize>,
+        explain: bool,
+        on_failure: &str,
+        keep_failed: Option<&str>,
         cache_limit: Option<Size>,
         memory: Option<Size>,
         cpus: Option<u32>,
@@ -119,7 +124,10 @@ impl Store {
         let mut options = BuildOptions::new(directory, image_name(py, name)?);
         options.file = file;
         options.local = local;
-        options.no_cache = no_cache;
+        options.no_cache_from = if no_cache { Some(1) } else { no_cache_from };
+        options.explain = explain;
+        options.on_failure = self::on_failure(on_failure)?;
+        options.keep_failed = keep_failed.map(|name| image_name(py, name)).transpose()?;
         options.cache_limit = cache_limit.map_or(options.cache_limit, |size| size.0);
         options.vm.memory = memory.map(|size| size.0);
         options.vm.cpus = cpus.map(cpu_count).transpose()?;
@@ -349,6 +357,14 @@ fn accelerator(name: &str) -> PyResult<Accelerator> {
     }
 }
 
+fn on_failure(name: &str) -> PyResult<OnFailure> {
+    match name {
+        "stop" => Ok(OnFailure::Stop),
+        "shell" => Ok(OnFailure::Shell),
+        _ => Err(PyValueError::new_err(format!("on_failure must be 'stop' or 'shell', not {name:?}"))),
+    }
+}
+
 fn network(name: &str) -> PyResult<Network> {
     match name {
         "user" => Ok(Network::User),
@@ -364,7 +380,7 @@ fn seconds(seconds: f64) -> PyResult<Duration> {
     })
 }
 
-/// The terminal of this process, for INSPECT.
+/// The terminal of this process, for a shell.
 fn own_terminal(py: Python<'_>) -> PyResult<Terminal> {
     let term = py.import("os")?.getattr("environ")?.call_method1("get", ("TERM", "vt100"))?.extract()?;
     Ok(Terminal {

@@ -9,7 +9,7 @@ from .image import CachedLayer, Image, Pruned
 from .inspection import ImageCheck, Inspection
 from .instructions import Instruction
 from .names import ImageSpec
-from .options import Accelerator, Age, Downloads, ExportFormat, Network, Size, StrPath
+from .options import Accelerator, Age, Downloads, ExportFormat, Network, OnFailure, Size, StrPath
 from .plan import Plan
 
 __all__ = [
@@ -88,6 +88,10 @@ class Store:
         file: StrPath | None = None,
         local: bool = False,
         no_cache: bool = False,
+        no_cache_from: int | None = None,
+        explain: bool = False,
+        on_failure: OnFailure = "stop",
+        keep_failed: str | None = None,
         cache_limit: Size | None = None,
         memory: Size | None = None,
         cpus: int | None = None,
@@ -115,6 +119,14 @@ class Store:
             file: The Imagefile; else `Imagefile` in the build directory.
             local: Put the image into the build directory, as `NAME.qcow2`, and not into the store.
             no_cache: Carry out every step, also those whose result is in the cache, which gets the new one.
+            no_cache_from: The first step, counted from 1, that is carried out though its result may be in the
+                cache, with all that follow; 1 is the same as `no_cache`.
+            explain: Tell by an `Explanation` what differs from the last build of that name, so that the first
+                step that is carried out is not in the cache.
+            on_failure: What happens when a step fails, before the build does: `shell` opens one in the state
+                before the step, in a VM of its own; it needs `terminal`. Nothing done in it is kept.
+            keep_failed: The name of an image, which must be free, that is made in the store of the state
+                before a step that fails. A hint of the exception names it.
             cache_limit: What the layers in the cache may occupy after the build; else 20 GiB.
             memory: Of the builder VM, in bytes or as a text; else 2 GiB, or what the host can spare.
             cpus: Of the builder VM, 1 to 255; else all of the host, up to 4.
@@ -125,7 +137,7 @@ class Store:
             qemu: The program, a name or a path; else `qemu-system-x86_64`.
             qmp_timeout: Seconds that QEMU may take to answer; else 10.
             ssh_timeout: Seconds that the builder VM may take to answer; else 90, and 270 without KVM.
-            terminal: Let INSPECT use the terminal of this process.
+            terminal: Let INSPECT, and a shell on failure, use the terminal of this process.
             on_event: Is called with each event, on the calling thread.
             cancel: Ends the build when it is cancelled, from any thread. An interrupt cancels it too.
 

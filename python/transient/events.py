@@ -45,6 +45,50 @@ class StepFinished:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Something that is not as in the last build of the same image."""
+
+    kind: str
+    """What differs: `instruction`, `base-image`, `appliance`, `network`, or of a file: `existence`,
+    `file-type`, `mode`, `content`, `link-target`. Later releases may have more."""
+    path: str | None
+    """The file that it is about, from the build directory; `None` when it is about no file."""
+    before: str | None
+    """How it was: an instruction, a mode, a type or a digest, never contents; `None` when it is new."""
+    now: str | None
+    """How it is now; `None` when it is not there any more."""
+    message: str
+    """The same in words, in one line."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why steps are carried out and not taken from the cache.
+
+    The first of them is compared with the last build of the same image. Only when that is asked for.
+    """
+
+    step: int | None
+    """The first step that is carried out, counted from 1; `None` when all are in the cache."""
+    reason: str
+    """Why, in one sentence."""
+    differences: tuple[Difference, ...]
+    """What differs, or the first of it. Digests, never contents."""
+    more: int
+    """How many differences there are besides."""
+
+
+@dataclass(frozen=True)
+class StepFailed:
+    """A step failed, and a shell opens in the state before it. The build ends with the error after that."""
+
+    step: int
+    """Counted from 1."""
+    error: str
+    """The whole error as a person needs to see it, over several lines."""
+
+
+@dataclass(frozen=True)
 class BuilderStarted:
     """The builder VM runs and takes commands."""
 
@@ -135,6 +179,8 @@ class ExportFinished:
 Event = Union[
     StepStarted,
     StepFinished,
+    Explanation,
+    StepFailed,
     BuilderStarted,
     Output,
     Progress,

@@ -30,6 +30,9 @@ Accelerator = Literal["auto", "kvm", "tcg"]
 Network = Literal["user", "none"]
 """A VM's network: out to where the host reaches, or none."""
 
+OnFailure = Literal["stop", "shell"]
+"""What happens when a step fails, before the build does: nothing more, or a shell in the state before it."""
+
 
 @dataclass(frozen=True)
 class Downloads:
@@ -97,6 +100,10 @@ class BuildOptions(TypedDict, total=False):
     file: StrPath | None
     local: bool
     no_cache: bool
+    no_cache_from: int | None
+    explain: bool
+    on_failure: OnFailure
+    keep_failed: str | None
     cache_limit: Size | None
     memory: Size | None
     cpus: int | None

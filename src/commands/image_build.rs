@@ -1,10 +1,11 @@
 //! `transient image build`
 
 use std::io::{self, IsTerminal};
+use std::num::NonZero;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use transient_core::{Accelerator, BuildOptions, ImageName, Store, Terminal, VmOptions, build};
+use transient_core::{Accelerator, BuildOptions, ImageName, OnFailure, Store, Terminal, VmOptions, build};
 
 use crate::cli::{self, ImageBuild, Progress, VmArgs};
 use crate::failure::Failure;
@@ -13,7 +14,13 @@ pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Fail
     let mut options = BuildOptions::new(args.build_dir, ImageName::new(args.name)?);
     options.file = args.file;
     options.local = args.local;
-    options.no_cache = args.no_cache;
+    options.no_cache_from = if args.no_cache { Some(1) } else { args.no_cache_from.map(NonZero::get) };
+    options.explain = args.explain;
+    options.on_failure = match args.on_failure {
+        cli::OnFailure::Stop => OnFailure::Stop,
+        cli::OnFailure::Shell => OnFailure::Shell,
+    };
+    options.keep_failed = args.keep_failed.map(ImageName::new).transpose()?;
     options.cache_limit = args.cache_limit.unwrap_or(options.cache_limit);
     options.vm = vm_options(args.vm);
     // With JSON on stdout, a shell's output would be none.
@@ -45,7 +52,7 @@ fn vm_options(args: VmArgs) -> VmOptions {
     options
 }
 
-/// What INSPECT talks to: our own terminal, if both ends of it are there.
+/// What a shell talks to: our own terminal, if both ends of it are there.
 fn terminal() -> Option<Terminal> {
     let (stdin, stdout) = (io::stdin(), io::stdout());
     if !stdin.is_terminal() || !stdout.is_terminal() {

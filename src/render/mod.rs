@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 
 use indicatif::MultiProgress;
 use transient_core::image::format_bytes;
-use transient_core::{Event, Image, Stream};
+use transient_core::{Difference, Event, Image, Stream};
 
 use crate::cli::Progress;
-use crate::output;
+use crate::{failure, output};
 
 /// Shows events, one at a time.
 pub(crate) trait Renderer {
@@ -84,6 +84,14 @@ fn text(event: &Event) -> io::Result<()> {
             let _ = writeln!(io::stderr(), "note: {message}");
             Ok(())
         }
+        Event::Explanation { reason, differences, more, .. } => {
+            let _ = write!(io::stderr(), "{}", explained(reason, differences, *more));
+            Ok(())
+        }
+        Event::StepFailed { error, .. } => {
+            let _ = writeln!(io::stderr(), "{}", failure::readable(error));
+            Ok(())
+        }
         Event::PullFinished { image, fetched, .. } => {
             let mut stdout = io::stdout().lock();
             writeln!(stdout, "{}", pulled(image, *fetched))?;
@@ -97,6 +105,19 @@ fn text(event: &Event) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Returns the lines about what the cache lacks.
+fn explained(reason: &str, differences: &[Difference], more: usize) -> String {
+    let colon = if differences.is_empty() { "" } else { ":" };
+    let mut text = format!("explain: {reason}{colon}\n");
+    for difference in differences {
+        text.push_str(&format!("  {}\n", output::printable(&difference.message)));
+    }
+    if more > 0 {
+        text.push_str(&format!("  and {more} more\n"));
+    }
+    text
 }
 
 /// Returns the line about an image that was asked for.

@@ -25,6 +25,10 @@ static void on_event(void *user_data, const transient_event *event) {
         CHECK(event->data.step_started.step <= event->data.step_started.steps);
         CHECK(event->data.step_started.instruction != NULL && event->data.step_started.line >= 1);
         break;
+    case TRANSIENT_EVENT_KIND_EXPLANATION:
+        CHECK(event->data.explanation.step >= 1 && event->data.explanation.differences_len == 0);
+        CHECK(strstr(event->data.explanation.reason, "no earlier build of 'whole'") != NULL);
+        break;
     case TRANSIENT_EVENT_KIND_OUTPUT:
         CHECK(event->data.output.len < sizeof seen->output - strlen(seen->output));
         strncat(seen->output, (const char *)event->data.output.data, event->data.output.len);
@@ -67,6 +71,11 @@ static void whole(const transient_store *store, const char *directory) {
     struct seen seen = {.thread = pthread_self()};
     transient_build_options *options = options_for(directory, "whole", NULL);
     transient_image *image = NULL;
+    CHECK_OK(transient_build_options_set_no_cache_from(options, 999, error));
+    CHECK(transient_build(store, options, NULL, NULL, NULL, NULL, NULL, NULL) ==
+          TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK_OK(transient_build_options_set_no_cache_from(options, 0, error));
+    CHECK_OK(transient_build_options_set_explain(options, true, error));
     CHECK_OK(transient_build(store, options, on_event, &seen, on_end, NULL, &image, error));
     CHECK_TEXT(transient_image_name(image), "whole");
     CHECK(access(transient_image_path(image), R_OK) == 0);
@@ -74,6 +83,7 @@ static void whole(const transient_store *store, const char *directory) {
     CHECK(seen.kinds[TRANSIENT_EVENT_KIND_BUILDER_STARTED] == 1);
     CHECK(seen.kinds[TRANSIENT_EVENT_KIND_STEP_STARTED] == seen.kinds[TRANSIENT_EVENT_KIND_STEP_FINISHED]);
     CHECK(seen.kinds[TRANSIENT_EVENT_KIND_BUILD_FINISHED] == 1);
+    CHECK(seen.kinds[TRANSIENT_EVENT_KIND_EXPLANATION] == 1);
     CHECK_TEXT(seen.output, "hello\n");
     transient_image_free(image);
     transient_build_options_free(options);
@@ -82,6 +92,15 @@ static void whole(const transient_store *store, const char *directory) {
 static void failing(const transient_store *store, const char *directory) {
     struct seen seen = {.thread = pthread_self()};
     transient_build_options *options = options_for(directory, "failing", "Failing");
+    // a shell needs a terminal, and what is kept a name of its own
+    CHECK_OK(transient_build_options_set_on_failure(options, TRANSIENT_ON_FAILURE_SHELL, error));
+    CHECK(transient_build(store, options, NULL, NULL, NULL, NULL, NULL, NULL) == TRANSIENT_STATUS_NOT_A_TERMINAL);
+    CHECK(transient_build_options_set_on_failure(options, 7, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK_OK(transient_build_options_set_on_failure(options, TRANSIENT_ON_FAILURE_STOP, error));
+    CHECK_OK(transient_build_options_set_keep_failed(options, "failing", error));
+    CHECK(transient_build(store, options, NULL, NULL, NULL, NULL, NULL, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK_OK(transient_build_options_set_keep_failed(options, NULL, error));
+    CHECK_OK(transient_build_options_set_keep_failed(options, "kept", error));
     transient_error *error = NULL;
     transient_status status = transient_build(store, options, on_event, &seen, on_end, NULL, NULL, &error);
     CHECK(status == TRANSIENT_STATUS_COMMAND_FAILED && seen.finalized == 1);
@@ -90,7 +109,11 @@ static void failing(const transient_store *store, const char *directory) {
     size_t length = 0;
     CHECK(strstr(transient_error_output(error, &length), "goodbye") != NULL && length >= 7);
     CHECK(strstr(transient_error_step(error), "RUN") != NULL && transient_error_line(error) == 2);
+    CHECK(strstr(transient_error_hint(error, 0), "the image 'kept' is the state before this step") != NULL);
     transient_error_free(error);
+    transient_image *kept = NULL;
+    CHECK_OK(transient_store_image(store, "kept", &kept, error));
+    transient_image_free(kept);
     CHECK(transient_store_image(store, "failing", &(transient_image *){NULL}, NULL) ==
           TRANSIENT_STATUS_IMAGE_NOT_FOUND);
     transient_build_options_free(options);

@@ -60,6 +60,27 @@ fn a_build_of_which_nothing_changed_boots_no_vm() {
 }
 
 #[test]
+fn steps_from_one_on_are_done_anew() {
+    let sandbox = with_tiny();
+    let id = "cat /proc/sys/kernel/random/uuid";
+    let imagefile = format!("FROM tiny\nRUN {id} > /one\nRUN {id} > /two\n");
+    let _ = build(&sandbox, &imagefile, &[]).exits(0);
+    let ids = || (read(&sandbox, "/one"), read(&sandbox, "/two"));
+    let before = ids();
+    assert_eq!(
+        cached(&build(&sandbox, &imagefile, &["--no-cache-from", "3"]).exits(0)),
+        [false, true, false]
+    );
+    let after = ids();
+    assert!(before.0 == after.0 && before.1 != after.1, "{before:?} {after:?}");
+    assert_eq!(cached(&build(&sandbox, &imagefile, &NO_VM).exits(0)), [false, true, true]);
+    assert_eq!(ids(), after, "the cache has the new layer");
+    let refused = sandbox.build("new", &imagefile, &["--no-cache-from", "4"]).exits(1);
+    let _ = refused.says(&["there is no step 4", "hint: the Imagefile has the steps 1 to 3"]);
+    let _ = sandbox.build("new", &imagefile, &["--no-cache-from", "0"]).exits(2);
+}
+
+#[test]
 fn what_changed_and_what_follows_is_done_anew() {
     let sandbox = with_tiny();
     sandbox.write("build/d/f", "one");

@@ -84,6 +84,15 @@ Options:
   -f, --file <FILE>              The Imagefile [default: BUILD_DIR/Imagefile]
       --local                    Put the image into the build directory, not into the backend
       --no-cache                 Carry out every step, also those whose result is in the cache
+      --no-cache-from <STEP>     Carry out step STEP, as it is counted in the output, and all that
+                                 follow, also those whose result is in the cache
+      --explain                  Tell what differs from the last build of NAME, so that the first
+                                 step that is carried out is not in the cache
+      --on-failure <WHAT>        What to do when a step fails; shell opens one in the state before
+                                 the step, before the build fails [default: stop] [possible values:
+                                 stop, shell]
+      --keep-failed <NAME>       When a step fails, keep the state before it as image NAME, which
+                                 must be free
       --cache-limit <SIZE>       What the cache may occupy after the build; what was not used for
                                  the longest time goes [default: 20GiB]
       --image-backend <BACKEND>  The folder of the images [default: $TRANSIENT_BACKEND, else

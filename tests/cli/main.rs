@@ -6,6 +6,8 @@ mod disk;
 mod fixture;
 mod harness;
 mod mounts;
+mod on_failure;
+mod person;
 mod processes;
 #[path = "../../transient-core/src/source/http/server.rs"]
 #[expect(dead_code, reason = "it can more than the tests here want")]
@@ -26,6 +28,7 @@ mod build_scratch;
 mod cache;
 mod concurrency;
 mod documented_tests;
+mod explain;
 mod fault_clock;
 mod fault_permissions;
 mod fault_programs;

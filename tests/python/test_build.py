@@ -61,6 +61,9 @@ def test_a_step_that_is_known_is_not_done_again(store: transient.Store, build_di
 
     assert cached(no_cache=True) == [False] * 5
     assert cached(qemu="/nonexistent/qemu") == [True] * 5
+    assert cached(no_cache_from=5) == [True] * 4 + [False]
+    with pytest.raises(errors.InvalidArgument, match="there is no step 6"):
+        cached(no_cache_from=6)
     layers = store.layers()
     assert [layer for layer in layers if layer.instruction.startswith("RUN cat")]
     lowest = next(layer for layer in layers if layer.parent is None)
@@ -72,6 +75,25 @@ def test_a_step_that_is_known_is_not_done_again(store: transient.Store, build_di
     assert cached(cache_limit=0) == [False] * 5
     assert store.layers() == []
     assert store.prune_layers("1GiB") == 0
+
+
+def test_why_a_step_is_carried_out_is_explained(store: transient.Store, build_dir: Path) -> None:
+    def explain() -> events.Explanation:
+        seen: list[events.Event] = []
+        with pytest.raises(errors.MissingProgram):
+            store.build(build_dir, name="x", explain=True, on_event=seen.append, qemu="no-such-qemu")
+        [explanation] = [event for event in seen if isinstance(event, events.Explanation)]
+        return explanation
+
+    assert "there is no earlier build of 'x'" in explain().reason
+    imagefile = build_dir / "Imagefile"
+    imagefile.write_text(imagefile.read_text().replace("64 MB", "65 MB"))
+    explanation = explain()
+    assert (explanation.step, explanation.more) == (1, 0)
+    [difference] = explanation.differences
+    assert (difference.kind, difference.path) == ("instruction", None)
+    assert (difference.before, difference.now) == ("DISK 64 MB MBR", "DISK 65 MB MBR")
+    assert difference.message in str(explanation)
 
 
 def test_a_command_that_fails_is_told_whole(store: transient.Store, build_dir: Path) -> None:
@@ -90,6 +112,26 @@ def test_a_command_that_fails_is_told_whole(store: transient.Store, build_dir: P
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert type(again) is errors.CommandFailed
     assert (str(again), again.exit_status, again.output) == (str(error), 7, "before")
+
+
+def test_the_state_before_a_step_that_failed_is_kept(store: transient.Store, build_dir: Path) -> None:
+    write(build_dir, "RUN echo before > /state\nRUN exit 7\n")
+    with pytest.raises(errors.NotATerminal):
+        store.build(build_dir, name="broken", on_failure="shell")
+    with pytest.raises(ValueError, match="later"):
+        store.build(build_dir, name="broken", on_failure="later")  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidArgument):
+        store.build(build_dir, name="broken", keep_failed="broken")
+    with pytest.raises(errors.CommandFailed) as caught:
+        store.build(build_dir, name="broken", keep_failed="kept", memory=MEMORY)
+    assert caught.value.hints == ("the image 'kept' is the state before this step",)
+    [kept] = store.images()
+    assert kept.name == "kept"
+    steps = [step.instruction for step in store.inspect("kept").history]
+    assert "RUN echo before > /state" in steps[0] + steps[-1]
+    assert not [step for step in steps if "exit 7" in step]
+    with pytest.raises(errors.ImageExists):
+        store.build(build_dir, name="broken", keep_failed="kept")
 
 
 def test_what_on_event_raises_comes_out(store: transient.Store, build_dir: Path) -> None:

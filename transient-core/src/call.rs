@@ -20,7 +20,10 @@ pub(crate) fn call<T: Send>(
     let done = std::thread::scope(|scope| {
         let worker = std::thread::Builder::new()
             .name(thread.to_owned())
-            .spawn_scoped(scope, move || work(&reporter, &cancel))
+            .spawn_scoped(scope, move || {
+                crate::sys::block_broken_pipes();
+                work(&reporter, &cancel)
+            })
             .map_err(|error| Error::io("cannot start a thread", error))?;
         while let Ok(event) = events.recv_blocking() {
             listener(event);

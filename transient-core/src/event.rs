@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::build::Difference;
 use crate::image::Image;
 
 /// One thing that happened. Every face passes on the same events.
@@ -32,6 +33,25 @@ pub enum Event {
         elapsed: Duration,
         /// Whether it was not carried out, because its result was in the cache.
         cached: bool,
+    },
+    /// Why steps are carried out and not taken from the cache: what the first of them is made of, compared with the
+    /// last build of the same image. Only when it is asked for.
+    Explanation {
+        /// The first step that is carried out, counted from 1; `None` when all are in the cache.
+        step: Option<usize>,
+        /// Why, in one sentence.
+        reason: String,
+        /// What differs, or the first of it. Digests, never contents.
+        differences: Vec<Difference>,
+        /// How many differences there are besides.
+        more: usize,
+    },
+    /// A step failed, and a shell opens in the state before it. The build ends with the error after that.
+    StepFailed {
+        /// Counted from 1.
+        step: usize,
+        /// The whole error as a person needs to see it, over several lines.
+        error: String,
     },
     /// The builder VM runs and takes commands.
     BuilderStarted {

@@ -44,7 +44,8 @@ mod sys;
 mod witness;
 
 pub use build::{
-    BuildOptions, DiskLayout, Mount, PartitionKind, PlacedPartition, Plan, Step, Terminal, build, check,
+    BuildOptions, Difference, DifferenceKind, DiskLayout, Mount, OnFailure, PartitionKind, PlacedPartition,
+    Plan, Step, Terminal, build, check,
 };
 pub use builder::{Accelerator, Network, VmOptions, appliance};
 pub use cancel::CancelToken;

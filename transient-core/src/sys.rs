@@ -5,7 +5,15 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::sys::signal::{SigSet, Signal as Interrupt};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+
+/// Has writing to what nobody reads any more fail on this thread, and those that it starts, and not end the process of
+/// whoever uses the library: a connection to a VM may break at any time.
+pub(crate) fn block_broken_pipes() {
+    // It only fails for a signal that there is not.
+    let _ = SigSet::from_iter([Interrupt::SIGPIPE]).thread_block();
+}
 
 /// Has the kernel kill the child when the *thread* that spawns it ends, however that comes about.
 ///
@@ -14,14 +22,16 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     let parent = getpid();
     let in_child = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
+        // It is inherited.
+        SigSet::from_iter([Interrupt::SIGPIPE]).thread_unblock()?;
         // A parent that died before the line above sends no signal any more.
         if getppid() != Some(parent) {
             return Err(io::Error::from(rustix::io::Errno::SRCH));
         }
         Ok(())
     };
-    // SAFETY: between fork and exec only async-signal-safe functions may run. These are two bare system
-    // calls; nothing allocates or takes a lock.
+    // SAFETY: between fork and exec only async-signal-safe functions may run. These are bare system calls;
+    // nothing allocates or takes a lock.
     unsafe { command.pre_exec(in_child) };
 }
 
@@ -43,6 +53,22 @@ mod tests {
     fn the_child_ends_with_the_thread_that_spawned_it() {
         let mut child = thread::spawn(|| sleeper().spawn().expect("runs")).join().expect("no panic");
         assert_eq!(child.wait().expect("reaped").signal(), Some(Signal::KILL.as_raw()));
+    }
+
+    #[test]
+    fn broken_pipes_are_blocked_here_and_not_in_the_child() {
+        let blocked = || SigSet::thread_get_mask().expect("known").contains(Interrupt::SIGPIPE);
+        let status = thread::spawn(move || {
+            block_broken_pipes();
+            assert!(blocked() && thread::spawn(blocked).join().expect("no panic"));
+            let mut command = Command::new("cat");
+            command.arg("/proc/self/status");
+            die_with_parent(&mut command);
+            String::from_utf8(command.output().expect("runs").stdout).expect("text")
+        });
+        let status = status.join().expect("no panic");
+        assert!(status.contains("SigBlk:\t0000000000000000\n"), "{status}");
+        assert!(!blocked());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use transient_core::{Accelerator, BuildOptions, CancelToken, Network, Terminal, build};
+use transient_core::{Accelerator, BuildOptions, CancelToken, Network, OnFailure, Terminal, build};
 
 use crate::boundary::{Failure, Out, borrow, borrow_mut, fallible, free};
 use crate::cancel::transient_cancel_token;
@@ -35,6 +35,16 @@ pub enum transient_network {
     User = 0,
     /// No network card.
     None = 1,
+}
+
+/// What happens when a step fails, before the build does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum transient_on_failure {
+    /// Nothing more.
+    Stop = 0,
+    /// The terminal gets a shell in the state before the step, in a VM of its own. Nothing that is done in it is kept.
+    Shell = 1,
 }
 
 /// What to build, and how. It may be used for several builds, also at once; it must not be changed meanwhile.
@@ -111,7 +121,37 @@ pub extern "C" fn transient_build_options_set_no_cache(
     error_out: *mut *mut transient_error,
 ) -> transient_status {
     change(options, error_out, |options| {
-        options.no_cache = no_cache;
+        options.no_cache_from = no_cache.then_some(1);
+        Ok(())
+    })
+}
+
+/// Sets the first step, counted from 1, that is carried out though its result may be in the cache, with all that follow;
+/// the cache gets the new ones. 0 takes from the cache what is there, the default; 1 is the same as
+/// `transient_build_options_set_no_cache`. A build that has not so many steps fails with
+/// `TRANSIENT_STATUS_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_no_cache_from(
+    options: *mut transient_build_options,
+    step: usize,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.no_cache_from = (step != 0).then_some(step);
+        Ok(())
+    })
+}
+
+/// Sets whether a `TRANSIENT_EVENT_KIND_EXPLANATION` tells why the first step that is carried out is not taken from the
+/// cache. The default is false.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_explain(
+    options: *mut transient_build_options,
+    explain: bool,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.explain = explain;
         Ok(())
     })
 }
@@ -125,6 +165,40 @@ pub extern "C" fn transient_build_options_set_cache_limit(
 ) -> transient_status {
     change(options, error_out, |options| {
         options.cache_limit = bytes;
+        Ok(())
+    })
+}
+
+/// Sets what happens when a step fails, before the build does, a `transient_on_failure`. The default is
+/// `TRANSIENT_ON_FAILURE_STOP`; `TRANSIENT_ON_FAILURE_SHELL` needs `transient_build_options_set_terminal`.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_on_failure(
+    options: *mut transient_build_options,
+    on_failure: u32,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.on_failure = match on_failure {
+            0 => OnFailure::Stop,
+            1 => OnFailure::Shell,
+            other => return Err(Failure::Argument(format!("there is nothing {other} to do on failure"))),
+        };
+        Ok(())
+    })
+}
+
+/// Sets the name of an image, which must be free, that is made in the backend of the state before a step that fails; the
+/// build fails all the same, and a hint of its error names the image. NULL makes none, the default. `name` is copied.
+///
+/// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_build_options_set_keep_failed(
+    options: *mut transient_build_options,
+    name: *const c_char,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    change(options, error_out, |options| {
+        options.keep_failed = if name.is_null() { None } else { Some(image_name(name)?) };
         Ok(())
     })
 }
@@ -253,7 +327,7 @@ fn timeout(seconds: f64) -> Result<Option<Duration>, Failure> {
     Ok((!duration.is_zero()).then_some(duration))
 }
 
-/// Sets what INSPECT talks to; without it, INSPECT is an error. `input` must be a terminal, where keys are read
+/// Sets what INSPECT and a shell on failure talk to; without it, these are errors. `input` must be a terminal, where keys are read
 /// from; it is set to raw mode while the shell runs. The shell's output goes to `output`. Both are duplicated.
 /// `term` is the value of `TERM`, for example `xterm-256color`; it is copied.
 #[unsafe(no_mangle)]

@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr, c_char, c_void};
 
 use transient_core::{Event, Stream};
 
+use crate::explanation::{self, transient_difference, transient_explanation};
 use crate::image::transient_image;
 use crate::text::{address, c_string};
 
@@ -31,6 +32,10 @@ pub enum transient_event_kind {
     PullFinished = 9,
     /// `export_finished`
     ExportFinished = 10,
+    /// `explanation`
+    Explanation = 11,
+    /// `step_failed`
+    StepFailed = 12,
 }
 
 /// The two output streams of a command.
@@ -125,6 +130,16 @@ pub struct transient_note {
     pub message: *const c_char,
 }
 
+/// A step failed, and a shell opens in the state before it. The build ends with the error after that.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_step_failed {
+    /// Counted from 1.
+    pub step: usize,
+    /// The whole error as a person needs to see it, over several lines.
+    pub error: *const c_char,
+}
+
 /// The image is whole, and others can see it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -184,6 +199,10 @@ pub union transient_event_data {
     pub pull_finished: transient_pull_finished,
     /// The file of an export is whole.
     pub export_finished: transient_export_finished,
+    /// Why steps are carried out.
+    pub explanation: transient_explanation,
+    /// A step failed, and a shell opens.
+    pub step_failed: transient_step_failed,
 }
 
 /// One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -226,8 +245,8 @@ impl Listener {
         let Some(callback) = self.callback else { return };
         // What the event points to lives until the callback has returned.
         let mut strings = Vec::new();
-        let mut image = None;
-        let Some((kind, data)) = translate(event, &mut strings, &mut image) else { return };
+        let (mut image, mut differences) = (None, Vec::new());
+        let Some((kind, data)) = translate(event, &mut strings, &mut image, &mut differences) else { return };
         let event = transient_event { kind: kind as u32, data };
         // SAFETY: by contract it may be called with the caller's own data.
         unsafe { callback(self.user_data, &raw const event) };
@@ -248,6 +267,7 @@ fn translate(
     event: &Event,
     strings: &mut Vec<CString>,
     image: &mut Option<transient_image>,
+    differences: &mut Vec<transient_difference>,
 ) -> Option<(transient_event_kind, transient_event_data)> {
     let mut keep = |text: &dyn AsRef<OsStr>| {
         strings.push(c_string(text.as_ref()));
@@ -290,6 +310,22 @@ fn translate(
         Event::Note { message } => {
             let note = transient_note { message: keep(&message) };
             (transient_event_kind::Note, transient_event_data { note })
+        }
+        Event::Explanation { step, reason, differences: told, more } => {
+            let reason = keep(&reason);
+            *differences = explanation::translate(told, strings);
+            let explanation = transient_explanation {
+                step: step.unwrap_or(0),
+                reason,
+                differences: differences.as_ptr(),
+                differences_len: differences.len(),
+                more: *more,
+            };
+            (transient_event_kind::Explanation, transient_event_data { explanation })
+        }
+        Event::StepFailed { step, error } => {
+            let step_failed = transient_step_failed { step: *step, error: keep(&error) };
+            (transient_event_kind::StepFailed, transient_event_data { step_failed })
         }
         Event::BuildFinished { image: built, elapsed } => {
             let image = std::ptr::from_ref(&*image.insert(transient_image::new(built)));

@@ -21,14 +21,12 @@ pub(super) struct WorkingDisk<'a> {
     chain: Vec<Layer>,
     /// How many files were made.
     made: usize,
-    /// Whether layers that are there already are replaced.
-    replace: bool,
 }
 
 impl<'a> WorkingDisk<'a> {
     /// A disk whose files are made in `folder`.
-    pub(super) fn new(layers: &'a Layers, folder: &'a Path, replace: bool) -> Self {
-        Self { layers, folder, base: None, size: 0, chain: Vec::new(), made: 0, replace }
+    pub(super) fn new(layers: &'a Layers, folder: &'a Path) -> Self {
+        Self { layers, folder, base: None, size: 0, chain: Vec::new(), made: 0 }
     }
 
     /// Begins with nothing on `size` bytes.
@@ -56,20 +54,45 @@ impl<'a> WorkingDisk<'a> {
         Ok(Disk { path: self.next()?, below: self.below() })
     }
 
-    /// Keeps what the steps so far did as a layer, while the builder goes on.
-    pub(super) async fn keep(&mut self, builder: &mut Builder, key: Key, made: Made) -> Result<(), Error> {
-        let done = self.top();
-        let next = self.next()?;
-        builder.snapshot(&next).await?;
-        self.chain.push(self.layers.publish(key, made, &done, self.replace)?);
+    /// Keeps what the steps so far did as a layer, while the builder goes on. `replace` is whether one that is there
+    /// already is replaced.
+    pub(super) async fn keep(
+        &mut self,
+        builder: &mut Builder,
+        key: Key,
+        made: Made,
+        replace: bool,
+    ) -> Result<(), Error> {
+        let done = self.go_on(builder).await?;
+        self.publish(key, made, &done, replace)
+    }
+
+    /// Has what the steps so far did stand for itself, for this build alone, while the builder goes on.
+    pub(super) async fn set_aside(&mut self, builder: &mut Builder, made: Made) -> Result<(), Error> {
+        let done = self.go_on(builder).await?;
+        let layer = self.layers.set_aside(Key::none(), made, &done, self.chain.last())?;
+        self.chain.push(layer);
         Ok(())
     }
 
     /// Keeps the disk as it is when the builder has ended.
-    pub(super) fn keep_finished(&mut self, key: Key, made: Made) -> Result<(), Error> {
-        let done = self.top();
-        self.chain.push(self.layers.publish(key, made, &done, self.replace)?);
+    pub(super) fn keep_finished(&mut self, key: Key, made: Made, replace: bool) -> Result<(), Error> {
+        self.publish(key, made, &self.top(), replace)?;
         self.made = 0;
+        Ok(())
+    }
+
+    /// Has the builder write to a new file, and returns the one before.
+    async fn go_on(&mut self, builder: &mut Builder) -> Result<PathBuf, Error> {
+        let done = self.top();
+        let next = self.next()?;
+        builder.snapshot(&next).await?;
+        Ok(done)
+    }
+
+    fn publish(&mut self, key: Key, made: Made, done: &Path, replace: bool) -> Result<(), Error> {
+        let layer = self.layers.publish(key, made, done, self.chain.last(), replace)?;
+        self.chain.push(layer);
         Ok(())
     }
 

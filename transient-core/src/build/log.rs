@@ -57,6 +57,17 @@ impl Log {
         self.steps.push(HistoryStep::now(&self.image, instruction, started));
     }
 
+    /// Returns how an image was made of the steps so far.
+    pub(super) fn making_of(&self, image: &ImageName, appliance: &str, accelerator: &str) -> Making {
+        let named = |step: &HistoryStep| match step.image == self.image {
+            true => HistoryStep { image: image.as_str().to_owned(), ..step.clone() },
+            false => step.clone(),
+        };
+        let (parent, accelerator) = (self.parent.clone(), accelerator.to_owned());
+        let steps = self.steps.iter().map(named).collect();
+        Making { made_by: MadeBy::Build { parent, accelerator, appliance: appliance.to_owned() }, steps }
+    }
+
     pub(super) fn into_making(self, appliance: &str) -> Making {
         let Self { parent, steps, accelerator, .. } = self;
         Making { made_by: MadeBy::Build { parent, accelerator, appliance: appliance.to_owned() }, steps }

@@ -3,9 +3,13 @@
 mod archive;
 mod base;
 mod check;
+mod command;
 mod context;
 mod copy;
 mod disk;
+mod explain;
+mod failure;
+mod ingredients;
 mod inputs;
 mod log;
 mod plan;
@@ -19,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 pub use check::check;
+pub use explain::{Difference, DifferenceKind};
 pub use plan::{DiskLayout, Plan, Step};
 pub use transient_guest::protocol::{Mount, Partition as PlacedPartition, PartitionKind};
 
@@ -44,11 +49,19 @@ pub struct BuildOptions {
     pub local: bool,
     /// How the builder VM is run.
     pub vm: VmOptions,
-    /// Whether every step is carried out, also those whose result is in the cache; the cache gets the new ones.
-    pub no_cache: bool,
+    /// The first step, counted from 1, that is carried out though its result may be in the cache, with all that follow;
+    /// the cache gets the new ones. `None` takes from the cache what is there, `Some(1)` takes nothing.
+    pub no_cache_from: Option<usize>,
+    /// Whether [`Event::Explanation`] tells why the first step that is carried out is not taken from the cache.
+    pub explain: bool,
+    /// What happens when a step fails, before the build does.
+    pub on_failure: OnFailure,
+    /// The name of an image, which must be free, that is made in the backend of the state before a step that fails. The
+    /// build fails all the same; a hint of its error names the image.
+    pub keep_failed: Option<ImageName>,
     /// How many bytes the layers in the cache may occupy, those in use aside.
     pub cache_limit: u64,
-    /// What INSPECT talks to; without it, INSPECT is an error.
+    /// What INSPECT talks to, and [`OnFailure::Shell`]; without it, these are errors.
     pub terminal: Option<Terminal>,
 }
 
@@ -64,14 +77,28 @@ impl BuildOptions {
             file: None,
             local: false,
             vm: VmOptions::default(),
-            no_cache: false,
+            no_cache_from: None,
+            explain: false,
+            on_failure: OnFailure::default(),
+            keep_failed: None,
             cache_limit: CACHE_LIMIT,
             terminal: None,
         }
     }
 }
 
-/// A terminal that is handed to the library for INSPECT. It is set to raw mode while the shell runs.
+/// What happens when a step fails, before the build does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnFailure {
+    /// Nothing more.
+    #[default]
+    Stop,
+    /// [`BuildOptions::terminal`] gets a shell in the state before the step, in a VM of its own. Nothing that is done in
+    /// it is kept.
+    Shell,
+}
+
+/// A terminal that is handed to the library for a shell. It is set to raw mode while the shell runs.
 #[derive(Debug)]
 pub struct Terminal {
     /// Where keys are read from; must be a terminal.

@@ -7,11 +7,12 @@ use std::time::Instant;
 use super::base::{self, Begun};
 use super::context::Context;
 use super::disk::WorkingDisk;
+use super::ingredients::Ingredients;
 use super::log::Log;
 use super::plan::{Plan, Step};
 use super::stage::{Ground, stages};
 use super::work::{Work, finished, placed, started};
-use super::{BuildOptions, IMAGEFILE, transfer};
+use super::{BuildOptions, IMAGEFILE, failure, transfer};
 use crate::builder::{appliance, check_terminal};
 use crate::event::{Event, Reporter};
 use crate::image::Image;
@@ -34,6 +35,8 @@ pub(super) fn run(
     let plan = Plan::new(&imagefile);
     let mut context = Context::open(&options.directory)?;
     check(&plan, &context, options).map_err(|(step, error)| placed(error, step, &imagefile))?;
+    check_no_cache_from(&plan, options)?;
+    failure::check(store, options)?;
     let appliance = appliance::find(store.locations())?;
     let local = options.local.then_some(options.directory.as_path());
     store.check_new(&options.name, local)?;
@@ -55,7 +58,7 @@ pub(super) fn run(
     let layers = Layers::open(cache)?;
     let scratch = layers.scratch()?;
     let mut log = Log::new(&options.name);
-    let mut disk = WorkingDisk::new(&layers, scratch.path(), options.no_cache);
+    let mut disk = WorkingDisk::new(&layers, scratch.path());
     let mut ground =
         Ground { base: None, appliance: &appliance.description.key, network: options.vm.network };
     match (&plan.base, &plan.disk, base) {
@@ -71,6 +74,9 @@ pub(super) fn run(
     }
     let stages =
         stages(&plan, &context, &ground, cancel).map_err(|(step, error)| placed(error, step, &imagefile))?;
+    let ingredients = Ingredients::of(&plan, &ground, &stages);
+    let last = options.explain.then(|| Ingredients::recall(cache, reservation.destination())).flatten();
+    ingredients.remember(cache, reservation.destination());
     let work = Work {
         options,
         plan: &plan,
@@ -81,15 +87,20 @@ pub(super) fn run(
         layers: &layers,
         ground: &ground,
         stages: &stages,
+        ingredients: &ingredients,
+        last: last.as_ref(),
         reporter,
         cancel,
     };
-    if let Err(error) = work.carry_out(&mut disk, &mut log) {
+    if let Err(failure) = work.carry_out(&mut disk, &mut log) {
         // The next build goes on from there.
         layers.sync(disk.chain());
-        return Err(error);
+        return Err(work.after(failure, store, &mut disk, &log));
     }
-    let image = write_image(&disk, &layers, &reservation, reporter, cancel)?;
+    let image = std::thread::scope(|scope| {
+        scope.spawn(|| layers.sync(disk.chain()));
+        write_image(&disk, &reservation, reporter, cancel)
+    })?;
     reservation.tell(log.into_making(&appliance.description.key));
     let image = reservation.commit(&image)?;
     drop(disk);
@@ -121,10 +132,23 @@ fn check<'p>(plan: &'p Plan, context: &Context, options: &BuildOptions) -> Resul
     })
 }
 
-/// Flattens the disk and all that is below it into one compact file, while the host's disk gets to keep the layers.
-fn write_image(
+/// Refuses a step that there is not.
+fn check_no_cache_from(plan: &Plan, options: &BuildOptions) -> Result<(), Error> {
+    let last = plan.steps.len();
+    match options.no_cache_from {
+        Some(step) if !(1..=last).contains(&step) => {
+            let message =
+                format!("there is no step {step} from which on nothing could be taken from the cache");
+            Err(Error::new(ErrorKind::InvalidArgument, message)
+                .hint(format!("the Imagefile has the steps 1 to {last}, one for each instruction")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Flattens the disk and all that is below it into one compact file.
+pub(super) fn write_image(
     disk: &WorkingDisk<'_>,
-    layers: &Layers,
     reservation: &Reservation,
     reporter: &Reporter,
     cancel: &CancelToken,
@@ -134,10 +158,7 @@ fn write_image(
     let files = disk.files();
     let total = files.iter().map(|file| occupied(file)).sum();
     let mut progress = |part: f64| reporter.progress(task, (part * total as f64) as u64, Some(total));
-    std::thread::scope(|scope| {
-        scope.spawn(|| layers.sync(disk.chain()));
-        qemu_img::flatten(&files, &image, &mut progress, cancel)
-    })?;
+    qemu_img::flatten(&files, &image, &mut progress, cancel)?;
     let finished = Event::Progress { task: task.to_owned(), done: total, total: Some(total), finished: true };
     reporter.send_blocking(finished);
     Ok(image)

@@ -18,10 +18,15 @@ pub(super) struct Stage {
     /// What the layer is found by; `None` is one that is never kept.
     pub(super) key: Option<Key>,
     /// What the steps read, as it was when the key was made.
-    inputs: Vec<Input>,
+    pub(super) inputs: Vec<Input>,
 }
 
 impl Stage {
+    /// Whether the steps are carried out whatever is in the cache.
+    pub(super) fn is_forced(&self, no_cache_from: Option<usize>) -> bool {
+        no_cache_from.is_some_and(|step| self.steps.end >= step)
+    }
+
     /// Whether the steps still read what the key was made of: files may change while a build runs.
     pub(super) fn is_as_keyed(&self, plan: &Plan, context: &Context, cancel: &CancelToken) -> bool {
         let read = |step: &Step| read(&step.instruction, context, cancel).is_ok_and(|now| now == self.inputs);

@@ -1,14 +1,17 @@
 //! The steps of a build: those that are cached are passed over, the others are carried out in the builder VM.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio_util::task::TaskTracker;
 use transient_guest::protocol::{MountedDevice, Request};
 
+use super::command::run_command;
 use super::context::Context;
 use super::disk::WorkingDisk;
+use super::explain::{Found, explain};
+use super::failure::Failure;
+use super::ingredients::Ingredients;
 use super::log::Log;
 use super::plan::{Plan, Step};
 use super::stage::{self, Ground, Stage};
@@ -21,10 +24,6 @@ use crate::layer::{Key, Layer, Layers, Made};
 use crate::store::{HistoryStep, Lock};
 use crate::{CancelToken, Error, ErrorKind};
 
-/// How much of a failed command's output its error shows.
-const OUTPUT_LINES: usize = 20;
-const OUTPUT_BYTES: usize = 8 * 1024;
-
 /// Everything that the steps of one build need.
 pub(super) struct Work<'a> {
     pub(super) options: &'a BuildOptions,
@@ -36,13 +35,16 @@ pub(super) struct Work<'a> {
     pub(super) layers: &'a Layers,
     pub(super) ground: &'a Ground<'a>,
     pub(super) stages: &'a [Stage],
+    pub(super) ingredients: &'a Ingredients,
+    /// Those of the last build of the same image, where they are asked for and known.
+    pub(super) last: Option<&'a Ingredients>,
     pub(super) reporter: &'a Reporter,
     pub(super) cancel: &'a CancelToken,
 }
 
 /// The builder VM, and how the image was mounted in it.
-struct Running {
-    builder: Builder,
+pub(super) struct Running {
+    pub(super) builder: Builder,
     since: u64,
     mounts: Vec<MountedDevice>,
 }
@@ -50,7 +52,7 @@ struct Running {
 impl<'a> Work<'a> {
     /// Brings the disk to the state after the last step, finished. Blocks; the calling thread outlives every process
     /// that is started.
-    pub(super) fn carry_out(&self, disk: &mut WorkingDisk<'a>, log: &mut Log) -> Result<(), Error> {
+    pub(super) fn carry_out(&self, disk: &mut WorkingDisk<'a>, log: &mut Log) -> Result<(), Failure> {
         let last = self.stages.last().map_or_else(|| Some(self.ground.key()), |stage| stage.key);
         let finished = last.map(stage::finished);
         let (done, claim) = self.go_on_from(disk, finished)?;
@@ -59,9 +61,21 @@ impl<'a> Work<'a> {
             log.cached(&layer.record.made.steps);
             log.booted(&layer.record.made.accelerator);
         }
-        if finished.is_some() && disk.chain().last().map(|layer| layer.record.key) == finished {
+        let end = finished.is_some() && disk.chain().last().map(|layer| layer.record.key) == finished;
+        if self.options.explain {
+            self.explain(done, end);
+        }
+        if end {
             return Ok(());
         }
+        self.in_vms(async |processes| self.run_stages(disk, log, (done, claim, finished), processes).await)
+    }
+
+    /// Does what needs VMs; they are gone when it returns. Blocks.
+    pub(super) fn in_vms<T, E: From<Error>>(
+        &self,
+        work: impl AsyncFnOnce(&TaskTracker) -> Result<T, E>,
+    ) -> Result<T, E> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -70,8 +84,8 @@ impl<'a> Work<'a> {
         runtime.block_on(async {
             let result = tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => Err(Error::cancelled()),
-                result = self.run_stages(disk, log, (done, claim, finished), &processes) => result,
+                () = self.cancel.cancelled() => Err(Error::cancelled().into()),
+                result = work(&processes) => result,
             };
             // The machine is dropped by now; QEMU must be gone before its files are.
             processes.close();
@@ -117,13 +131,14 @@ impl<'a> Work<'a> {
 
     /// Returns the layers to begin with, the lowest first, and how many stages they are.
     fn deepest(&self, finished: Option<Key>) -> (usize, Vec<Layer>) {
-        if self.options.no_cache {
-            return (0, Vec::new());
-        }
-        if let Some(chain) = finished.and_then(|key| self.layers.chain(key)) {
+        let from = self.options.no_cache_from;
+        if from.is_none()
+            && let Some(chain) = finished.and_then(|key| self.layers.chain(key))
+        {
             return (self.stages.len(), chain);
         }
-        let whole = self.stages.iter().enumerate().rev().find_map(|(index, stage)| {
+        let usable = self.stages.iter().take_while(|stage| !stage.is_forced(from)).count();
+        let whole = self.stages[..usable].iter().enumerate().rev().find_map(|(index, stage)| {
             let chain = self.layers.chain(stage.key?)?;
             Some((index + 1, chain))
         });
@@ -136,14 +151,16 @@ impl<'a> Work<'a> {
         log: &mut Log,
         (done, mut claim, mut finished): (usize, Option<Lock>, Option<Key>),
         processes: &TaskTracker,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let mut running = None;
         let mut keeps = true;
         for (index, stage) in self.stages.iter().enumerate().skip(done) {
             let before = log.len();
             for step in &self.plan.steps[stage.steps.clone()] {
                 let begun = Instant::now();
-                self.run_step(step, disk, &mut running, processes).await?;
+                let done = self.run_step(step, disk, &mut running, processes).await;
+                let stage = running.is_some().then_some(index);
+                done.map_err(|error| Failure::of_step(error, step.number, stage))?;
                 log.step(step, begun);
                 self.reporter.send(self::finished(step, begun)).await;
             }
@@ -154,17 +171,24 @@ impl<'a> Work<'a> {
                 self.reporter.warning(message, None).await;
                 (keeps, finished) = (false, None);
             }
-            if let (true, Some(key), Some(running)) = (keeps, stage.key, &mut running) {
+            let Some(running) = &mut running else { continue };
+            let made = self.made(disk, running, log.after(before).to_vec());
+            let kept = if let Some(key) = stage.key.filter(|_| keeps) {
                 // In this order: whoever waits for this stage finds the next one taken.
                 let next = self.stages.get(index + 1).map_or(finished, |stage| stage.key);
                 let next = next.and_then(|key| self.layers.try_claim(key));
-                let made = self.made(disk, running, log.after(before).to_vec());
-                let kept = disk.keep(&mut running.builder, key, made).await;
-                // What the last step wrote may only now have to find its place on the host's disk.
-                let last = &self.plan.steps[stage.steps.end - 1];
-                kept.map_err(|error| placed(error, last, self.imagefile))?;
+                let replace = stage.is_forced(self.options.no_cache_from);
+                let kept = disk.keep(&mut running.builder, key, made, replace).await;
                 claim = next;
-            }
+                kept
+            } else if self.options.needs_state() {
+                disk.set_aside(&mut running.builder, made).await
+            } else {
+                Ok(())
+            };
+            // What the last step wrote may only now have to find its place on the host's disk.
+            let last = &self.plan.steps[stage.steps.end - 1];
+            kept.map_err(|error| placed(error, last, self.imagefile))?;
         }
         let running = match running {
             Some(running) => running,
@@ -174,7 +198,7 @@ impl<'a> Work<'a> {
         let made = self.made(disk, &running, Vec::new());
         running.builder.finish().await?;
         if let Some(key) = finished {
-            disk.keep_finished(key, made)?;
+            disk.keep_finished(key, made, self.options.no_cache_from.is_some())?;
         }
         drop(claim);
         Ok(())
@@ -228,7 +252,11 @@ impl<'a> Work<'a> {
     }
 
     /// Boots on the disk, and mounts what is on it.
-    async fn boot(&self, disk: &mut WorkingDisk<'_>, processes: &TaskTracker) -> Result<Running, Error> {
+    pub(super) async fn boot(
+        &self,
+        disk: &mut WorkingDisk<'_>,
+        processes: &TaskTracker,
+    ) -> Result<Running, Error> {
         let since = now();
         let boot = Boot {
             options: &self.options.vm,
@@ -295,6 +323,13 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    fn explain(&self, done: usize, end: bool) {
+        let next = self.stages.get(done);
+        let forced = next.is_some_and(|stage| stage.is_forced(self.options.no_cache_from));
+        let found = Found { stages: done, end, forced };
+        self.reporter.send_blocking(explain(&found, self.ingredients, self.last, self.options.name.as_str()));
+    }
+
     fn tell_cached(&self, stage: &Stage) {
         for step in &self.plan.steps[stage.steps.clone()] {
             if step.number > 1 {
@@ -330,49 +365,4 @@ pub(super) fn placed(error: Error, step: &Step, imagefile: &Imagefile) -> Error 
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_nanos()).unwrap_or(0)
-}
-
-async fn run_command(builder: &Builder, command: &str) -> Result<(), Error> {
-    let mut tail = Tail::default();
-    let status = builder.run(command, |_, data| tail.add(data)).await?;
-    if status == 0 {
-        return Ok(());
-    }
-    let message = format!("the command ended with exit status {status}");
-    Err(Error::new(ErrorKind::CommandFailed, message).with_exit_status(status).with_output(tail.text()))
-}
-
-/// The end of a command's output.
-#[derive(Default)]
-struct Tail(VecDeque<u8>);
-
-impl Tail {
-    fn add(&mut self, data: &[u8]) {
-        self.0.extend(data);
-        let over = self.0.len().saturating_sub(OUTPUT_BYTES);
-        self.0.drain(..over);
-    }
-
-    fn text(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(OUTPUT_LINES)..].join("\n")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_long_output_is_kept() {
-        let mut tail = Tail::default();
-        for number in 0..10_000 {
-            tail.add(format!("line {number}\n").as_bytes());
-        }
-        let text = tail.text();
-        assert_eq!(text.lines().count(), OUTPUT_LINES);
-        assert_eq!(text.lines().last(), Some("line 9999"));
-    }
 }

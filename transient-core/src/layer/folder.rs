@@ -52,6 +52,12 @@ pub(crate) struct Listed {
     pub(crate) used: SystemTime,
 }
 
+impl Layer {
+    fn folder(&self) -> &Path {
+        self.disk.parent().unwrap_or(Path::new(""))
+    }
+}
+
 impl Layers {
     /// Returns the layers of a cache, which need not be there.
     pub(crate) fn below(cache: &Path) -> Self {
@@ -100,7 +106,12 @@ impl Layers {
             chain.push(layer);
         }
         chain.reverse();
-        Some(chain)
+        let below = std::iter::once(None).chain(chain.iter().map(Some));
+        let whole = chain.iter().zip(below).all(|(layer, below)| {
+            let below = below.map(|below: &Layer| &below.record);
+            layer.record.stands_on(below)
+        });
+        whole.then_some(chain)
     }
 
     /// Returns a layer, if it is there and whole.
@@ -119,10 +130,40 @@ impl Layers {
         Some(Layer { record, disk, file })
     }
 
-    /// Makes a file a layer, and returns it. It must not be written to any more.
+    /// Makes a file that was made on `below` a layer, and returns it. It must not be written to any more.
     ///
     /// If there is one by now that is not to be replaced, the file stays where it is, and is used all the same.
-    pub(crate) fn publish(&self, key: Key, made: Made, disk: &Path, replace: bool) -> Result<Layer, Error> {
+    pub(crate) fn publish(
+        &self,
+        key: Key,
+        made: Made,
+        disk: &Path,
+        below: Option<&Layer>,
+        replace: bool,
+    ) -> Result<Layer, Error> {
+        let layer = self.set_aside(key, made, disk, below)?;
+        let folder = self.folder.join(key.to_string());
+        if !replace && self.find(key).is_some() {
+            return Ok(layer);
+        }
+        // What is there, and is no layer, only stands in the way.
+        let _ = self.throw_away(key);
+        if let Err(error) = fs::rename(layer.folder(), &folder) {
+            tracing::debug!("'{}' is not published: {error}", folder.display());
+            return Ok(layer);
+        }
+        Ok(Layer { disk: folder.join(DISK), ..layer })
+    }
+
+    /// Makes a file that was made on `below` a layer that nobody else finds, beside the file. It must not be written to
+    /// any more.
+    pub(crate) fn set_aside(
+        &self,
+        key: Key,
+        made: Made,
+        disk: &Path,
+        below: Option<&Layer>,
+    ) -> Result<Layer, Error> {
         let failed = |error| failed("cannot keep", disk, error);
         let parts = disk.with_extension("layer");
         fs::create_dir(&parts).map_err(failed)?;
@@ -131,27 +172,18 @@ impl Layers {
         fs::set_permissions(&within, Permissions::from_mode(READ_ONLY)).map_err(failed)?;
         let file = File::open(&within).map_err(failed)?;
         rustix::fs::flock(&file, FlockOperation::LockShared).map_err(|error| failed(error.into()))?;
-        let record = Record::new(key, made, &file, &self.boot).map_err(failed)?;
+        let below = below.map(|below| &below.record);
+        let record = Record::new(key, made, &file, below, &self.boot).map_err(failed)?;
         write_record(&parts, &record).map_err(failed)?;
-        let folder = self.folder.join(key.to_string());
-        if replace || self.find(key).is_none() {
-            // What is there, and is no layer, only stands in the way.
-            let _ = self.throw_away(key);
-            if let Err(error) = fs::rename(&parts, &folder) {
-                tracing::debug!("'{}' is not published: {error}", folder.display());
-            } else {
-                return Ok(Layer { record, disk: folder.join(DISK), file });
-            }
-        }
         Ok(Layer { record, disk: within, file })
     }
 
     /// Has the host's disk keep layers for longer than until the host goes down.
     pub(crate) fn sync(&self, layers: &[Layer]) {
         for layer in layers {
-            let folder = self.folder.join(layer.record.key.to_string());
+            let folder = layer.folder();
             let synced =
-                layer.file.sync_all().and_then(|()| write_record(&folder, &layer.record.clone().synced()));
+                layer.file.sync_all().and_then(|()| write_record(folder, &layer.record.clone().synced()));
             if let Err(error) = synced {
                 tracing::debug!("'{}' is not synced: {error}", folder.display());
             }
@@ -267,7 +299,8 @@ mod tests {
                 since: 1,
                 mounts: Vec::new(),
             };
-            self.layers.publish(key(name), made, &disk, false).expect("published")
+            let below = parent.and_then(|parent| self.layers.find(key(parent)));
+            self.layers.publish(key(name), made, &disk, below.as_ref(), false).expect("published")
         }
 
         fn disk(&self, name: &str) -> PathBuf {
@@ -344,15 +377,39 @@ mod tests {
         let disk = scratch.path().join("1.qcow2");
         fs::write(&disk, "another").expect("written");
         let made = first.record.made.clone();
-        let second = fixture.layers.publish(key("a"), made.clone(), &disk, false).expect("usable");
+        let second = fixture.layers.publish(key("a"), made.clone(), &disk, None, false).expect("usable");
         assert_eq!(fs::read(&second.disk).expect("there"), b"another");
         assert_eq!(first.disk, fixture.disk("a"));
         // Unless it is in use, it can be replaced.
         drop(first);
         fs::write(&disk, "a third").expect("written");
         fs::remove_dir_all(disk.with_extension("layer")).expect("removed");
-        drop(fixture.layers.publish(key("a"), made, &disk, true).expect("replaced"));
+        drop(fixture.layers.publish(key("a"), made, &disk, None, true).expect("replaced"));
         assert_eq!(fs::read(fixture.disk("a")).expect("there"), b"a third");
+    }
+
+    #[test]
+    fn what_stood_on_another_file_of_the_same_key_is_no_layer() {
+        let fixture = Fixture::new();
+        let below = fixture.publish("a", None);
+        drop(fixture.publish("b", Some("a")));
+        assert!(fixture.layers.chain(key("b")).is_some());
+        let made = below.record.made.clone();
+        drop(below);
+        // As a build without the cache does, or one for which another was quicker.
+        let scratch = fixture.layers.scratch().expect("a folder");
+        let disk = scratch.path().join("1.qcow2");
+        fs::write(&disk, "another").expect("written");
+        let aside = fixture.layers.publish(key("a"), made.clone(), &disk, None, false).expect("set aside");
+        let upper = scratch.path().join("2.qcow2");
+        fs::write(&upper, "upper").expect("written");
+        let above = Made { parent: Some(key("a")), ..made.clone() };
+        drop(fixture.layers.publish(key("c"), above, &upper, Some(&aside), false).expect("published"));
+        assert!(fixture.layers.chain(key("b")).is_some() && fixture.layers.chain(key("c")).is_none());
+        fs::write(&disk, "a third").expect("written");
+        fs::remove_dir_all(disk.with_extension("layer")).expect("removed");
+        drop(fixture.layers.publish(key("a"), made, &disk, None, true).expect("replaced"));
+        assert!(fixture.layers.chain(key("a")).is_some() && fixture.layers.chain(key("b")).is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::store::HistoryStep;
 use crate::witness::Witness;
 
 /// The form of records; another one is not read.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// Something that a step read from the build directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,13 +51,21 @@ pub(crate) struct Record {
     boot: String,
     synced: bool,
     witness: Witness,
+    /// The file that it stands on: of its parent's key there may be another one by now, with other blocks.
+    below: Option<Witness>,
 }
 
 impl Record {
     /// Returns the record of a layer whose file will not change any more.
-    pub(crate) fn new(key: Key, made: Made, file: &File, boot: &str) -> io::Result<Self> {
-        let boot = boot.to_owned();
-        Ok(Self { form: FORM, key, made, boot, synced: false, witness: Witness::of(file)? })
+    pub(crate) fn new(
+        key: Key,
+        made: Made,
+        file: &File,
+        below: Option<&Self>,
+        boot: &str,
+    ) -> io::Result<Self> {
+        let (boot, below) = (boot.to_owned(), below.map(|below| below.witness.clone()));
+        Ok(Self { form: FORM, key, made, boot, synced: false, witness: Witness::of(file)?, below })
     }
 
     /// Returns the same for a file that is on the disk.
@@ -67,6 +75,11 @@ impl Record {
 
     pub(crate) fn is_synced(&self) -> bool {
         self.synced
+    }
+
+    /// Whether its file was made on that of `below`.
+    pub(crate) fn stands_on(&self, below: Option<&Self>) -> bool {
+        self.below.as_ref() == below.map(|below| &below.witness)
     }
 
     /// Whether this is the record of `key`, and the file is still what it was.

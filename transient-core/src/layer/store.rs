@@ -144,7 +144,8 @@ mod tests {
                 since: 1,
                 mounts: Vec::new(),
             };
-            drop(cached.publish(Digest::of(name.as_bytes()), made, &disk, false).expect("published"));
+            let key = Digest::of(name.as_bytes());
+            drop(cached.publish(key, made, &disk, None, false).expect("published"));
         }
         (folder, store)
     }

@@ -199,6 +199,20 @@ impl Store {
         Ok(reservation)
     }
 
+    /// Takes the name for a new image, which must be free: neither is there an image, nor is anybody at work on one.
+    pub(crate) fn reserve_free(&self, name: &ImageName) -> Result<Reservation, Error> {
+        self.check_free(name)?;
+        let reservation = Reservation::take_now(self, name)?;
+        self.check_free(name)?;
+        Ok(reservation)
+    }
+
+    /// Refuses the name of an image that exists, or of none that the backend can have.
+    pub(crate) fn check_free(&self, name: &ImageName) -> Result<(), Error> {
+        Reservation::check(self, name, None)?;
+        if self.has_file(name)? { Err(exists(name)) } else { Ok(()) }
+    }
+
     /// Takes the name for a new image and makes a folder for work on it, in the backend or, for a local
     /// image, in `local`. Waits until no other process has the name, and says so. Blocks.
     ///

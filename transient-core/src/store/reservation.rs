@@ -136,6 +136,18 @@ impl Reservation {
         Ok(reservation)
     }
 
+    /// Takes a name in the backend that nobody is at work on: who waits while holding another one may wait for ever.
+    pub(super) fn take_now(store: &Store, name: &ImageName) -> Result<Self, Error> {
+        let place = Place::in_backend(store, name)?;
+        working(store)?;
+        sweep_locks(&place.working);
+        let lock = Lock::try_take(&place.lock)?.ok_or_else(|| {
+            let message = format!("another process is making the {}", place.what(name));
+            Error::new(ErrorKind::ImageExists, message).hint("choose another name")
+        })?;
+        Self::with_lock(store, name, place, lock)
+    }
+
     fn take_place(
         store: &Store,
         name: &ImageName,
@@ -144,6 +156,10 @@ impl Reservation {
         cancel: &CancelToken,
     ) -> Result<Self, Error> {
         let lock = Lock::take(&place.lock, &place.what(name), reporter, cancel)?;
+        Self::with_lock(store, name, place, lock)
+    }
+
+    fn with_lock(store: &Store, name: &ImageName, place: Place, lock: Lock) -> Result<Self, Error> {
         sweep(&place.working, &place.prefix);
         let scratch = Scratch::make(&place.working, &place.prefix)?;
         Ok(Self { scratch, store: store.clone(), name: name.clone(), place, making: None, _lock: lock })
@@ -153,6 +169,11 @@ impl Reservation {
     /// are taken there.
     pub(crate) fn folder(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// Returns where the image will be.
+    pub(crate) fn destination(&self) -> &Path {
+        &self.place.destination
     }
 
     /// Returns what a reservation adds to a build directory, which is not part of what people put there.
