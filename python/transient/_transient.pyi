@@ -9,7 +9,7 @@ from .image import CachedLayer, Image, Pruned
 from .inspection import ImageCheck, Inspection
 from .instructions import Instruction
 from .names import ImageSpec
-from .options import Accelerator, Age, Downloads, ExportFormat, Network, Size, StrPath
+from .options import Accelerator, Age, Compression, Downloads, ExportFormat, Network, Size, StrPath
 from .plan import Plan
 
 __all__ = [
@@ -87,6 +87,7 @@ class Store:
         name: str,
         file: StrPath | None = None,
         local: bool = False,
+        compress: Compression = "none",
         no_cache: bool = False,
         cache_limit: Size | None = None,
         memory: Size | None = None,
@@ -113,6 +114,7 @@ class Store:
             name: The name of the new image. One that is there is replaced, unless a VM uses it.
             file: The Imagefile; else `Imagefile` in the build directory.
             local: Put the image into the build directory, as `NAME.qcow2`, and not into the store.
+            compress: How the clusters of the image are compressed, which VMs read as they are.
             no_cache: Carry out every step, also those whose result is in the cache, which gets the new one.
             cache_limit: What the layers in the cache may occupy after the build; else 20 GiB.
             memory: Of the builder VM, in bytes or as a text; else 2 GiB, or what the host can spare.

@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use transient_core::{Accelerator, BuildOptions, ImageName, Store, Terminal, VmOptions, build};
+use transient_core::{
+    Accelerator, BuildOptions, CompressionType, ImageName, Store, Terminal, VmOptions, build,
+};
 
 use crate::cli::{self, ImageBuild, Progress, VmArgs};
 use crate::failure::Failure;
@@ -13,6 +15,11 @@ pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Fail
     let mut options = BuildOptions::new(args.build_dir, ImageName::new(args.name)?);
     options.file = args.file;
     options.local = args.local;
+    options.compress = match args.compress {
+        cli::Compression::None => None,
+        cli::Compression::Zlib => Some(CompressionType::Zlib),
+        cli::Compression::Zstd => Some(CompressionType::Zstd),
+    };
     options.no_cache = args.no_cache;
     options.cache_limit = args.cache_limit.unwrap_or(options.cache_limit);
     options.vm = vm_options(args.vm);

@@ -83,6 +83,8 @@ Options:
                                  every detail
   -f, --file <FILE>              The Imagefile [default: BUILD_DIR/Imagefile]
       --local                    Put the image into the build directory, not into the backend
+      --compress <TYPE>          How the image is compressed [default: none] [possible values: none,
+                                 zlib, zstd]
       --no-cache                 Carry out every step, also those whose result is in the cache
       --cache-limit <SIZE>       What the cache may occupy after the build; what was not used for
                                  the longest time goes [default: 20GiB]

@@ -19,7 +19,7 @@ use crate::image::header::Header;
 use crate::imagefile::{Base, Imagefile, Instruction};
 use crate::layer::{Layers, digest_of};
 use crate::process::qemu_img;
-use crate::store::Reservation;
+use crate::store::{Reservation, Told};
 use crate::{CancelToken, Error, ErrorKind, Store, source};
 
 /// Builds; the calling thread outlives every process that it starts.
@@ -84,13 +84,23 @@ pub(super) fn run(
         reporter,
         cancel,
     };
+    if let Some((file, told)) = work.same_image(store)
+        && let Some(same) = reservation.share(&file)
+    {
+        stages.iter().for_each(|stage| work.tell_cached(stage));
+        reservation.tell(told);
+        let image = reservation.commit_link(&same)?;
+        layers.prune(options.cache_limit);
+        return Ok(image);
+    }
     if let Err(error) = work.carry_out(&mut disk, &mut log) {
         // The next build goes on from there.
         layers.sync(disk.chain());
         return Err(error);
     }
-    let image = write_image(&disk, &layers, &reservation, reporter, cancel)?;
-    reservation.tell(log.into_making(&appliance.description.key));
+    let image = write_image(&disk, options, &layers, &reservation, reporter, cancel)?;
+    let told: Told = log.into_making(&appliance.description.key).into();
+    reservation.tell(Told { recipe: work.recipe(&disk), ..told });
     let image = reservation.commit(&image)?;
     drop(disk);
     layers.prune(options.cache_limit);
@@ -124,6 +134,7 @@ fn check<'p>(plan: &'p Plan, context: &Context, options: &BuildOptions) -> Resul
 /// Flattens the disk and all that is below it into one compact file, while the host's disk gets to keep the layers.
 fn write_image(
     disk: &WorkingDisk<'_>,
+    options: &BuildOptions,
     layers: &Layers,
     reservation: &Reservation,
     reporter: &Reporter,
@@ -136,7 +147,7 @@ fn write_image(
     let mut progress = |part: f64| reporter.progress(task, (part * total as f64) as u64, Some(total));
     std::thread::scope(|scope| {
         scope.spawn(|| layers.sync(disk.chain()));
-        qemu_img::flatten(&files, &image, &mut progress, cancel)
+        qemu_img::flatten(&files, options.compress, &image, &mut progress, cancel)
     })?;
     let finished = Event::Progress { task: task.to_owned(), done: total, total: Some(total), finished: true };
     reporter.send_blocking(finished);

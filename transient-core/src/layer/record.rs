@@ -12,7 +12,7 @@ use super::{Digest, Key, KeyMaker};
 use crate::store::HistoryStep;
 
 /// The form of records; another one is not read.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// Something that a step read from the build directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub(crate) struct Input {
 pub(crate) struct Made {
     /// The layer that it stands on; `None` on an empty disk, or on an image.
     pub(crate) parent: Option<Key>,
+    /// Which one of that key, if it stands on a layer: what was written above one cannot stand on another.
+    pub(crate) below: Option<Digest>,
     /// The steps, as they may be shown; none at the end of a build.
     pub(crate) steps: Vec<HistoryStep>,
     /// What ran the builder VM's instructions.
@@ -63,6 +65,11 @@ impl Record {
     /// Returns the same for a file that is on the disk.
     pub(crate) fn synced(self) -> Self {
         Self { synced: true, ..self }
+    }
+
+    /// Tells this layer from others with the same key.
+    pub(crate) fn identity(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(&(&self.key, &self.witness)).unwrap_or_default())
     }
 
     pub(crate) fn is_synced(&self) -> bool {
