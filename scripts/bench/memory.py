@@ -20,7 +20,10 @@ MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
 
 MEMORY = ["ours", "QEMU without the guest's memory", "its translated code", "qemu-img", "together"]
 """The columns of a table."""
-OF_MEMORY = "Memory is the peak of anonymous pages, looked at every 50 ms; under TCG, QEMU keeps the guest's code as it translated it."
+OF_MEMORY = (
+    "Memory is the peak of anonymous pages, looked at every 50 ms. "
+    "Under TCG, QEMU keeps the guest's code as it translated it."
+)
 
 
 @dataclass
@@ -77,7 +80,7 @@ def below(pid: int) -> list[int]:
 
 
 def memory_of(pid: int, guest: int) -> dict[str, int]:
-    """Return the memory of a process in bytes; of QEMU without its guest's, what it has of the guest's code by itself."""
+    """Return the memory of a process in bytes; of QEMU without its guest's, and its translated code apart."""
     folder = Path(f"/proc/{pid}")
     program = (folder / "comm").read_text().strip()
     if not program.startswith(QEMU):

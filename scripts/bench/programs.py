@@ -44,9 +44,17 @@ class Run:
         return [event["elapsed"] for _, event in self.events() if event["event"] == "step-finished"]
 
     def writing(self) -> float:
-        """Return how long the image was written."""
-        times = [when for when, event in self.events() if event.get("task") == WRITING]
+        """Return how long the image was written, until all of it was handed to the system."""
+        times = self._writing()
         return times[-1] - times[0] if times else 0.0
+
+    def finishing(self) -> float:
+        """Return how long the image was written, until it was on the disk and in its place."""
+        times = self._writing()
+        return self.seconds - times[0] if times else 0.0
+
+    def _writing(self) -> list[float]:
+        return [when for when, event in self.events() if event.get("task") == WRITING]
 
 
 def run(command: Sequence[Any], environment: dict[str, str], *, guest: int = 0) -> Run:
@@ -71,9 +79,19 @@ def run(command: Sequence[Any], environment: dict[str, str], *, guest: int = 0) 
         if status != 0:
             errors.seek(0)
             said = [*(line for _, line in lines), *errors.read().splitlines()]
-            last = next((line for line in reversed(said) if line.strip()), "nothing was said")
-            raise NotAvailable(f"`{' '.join(words[:3])}` ended with status {status}: {last[:200]}")
+            raise NotAvailable(f"`{' '.join(words[:3])}` ended with status {status}: {reason(said)}")
     return Run(seconds, lines, memory)
+
+
+def reason(said: list[str]) -> str:
+    """Return the last error that a program told, else the last thing that it said."""
+    errors = [line for line in said if "error" in line.lower()]
+    last = next((line for line in reversed(errors or said) if line.strip()), "nothing was said")
+    try:
+        last = json.loads(last)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        pass
+    return last[:200]
 
 
 class Transient:

@@ -32,16 +32,16 @@ def tables(setting: Setting) -> list[Table]:
 
         def once(onto=onto, runs=runs) -> float:
             runs.append(setting.ours.anew(onto))
-            return runs[-1].seconds - runs[-1].writing()
+            return runs[-1].seconds - runs[-1].finishing()
 
         steps |= in_turns({what: (setting.runs, once)})
-        writing[what] = [run.writing() for run in runs]
+        writing[what] = [run.finishing() for run in runs]
         memory.add(what, *memory_cells(reading[what].memory))
         setting.ours.run("image", "rm", "--image-backend", setting.ours.backend, name, onto.name)
         setting.ours.run("cache", "prune")
     table = Timings(
         "Base image",
-        "FROM an image whose digest is known, and one RUN: without writing the image, and writing it.",
+        "FROM an image whose digest is known, and one RUN: without writing the image, and writing it, to the disk.",
     )
     table.compare(steps, {list(steps)[-1]: "1.00"})
     table.compare({f"{what}: writing the image": seconds for what, seconds in writing.items()})

@@ -40,7 +40,7 @@ def nothing_changed(setting: Setting, table: Timings) -> None:
     def besides_flattening() -> float:
         remove(setting, "again")
         built = ours.build(again)
-        return built.seconds - built.writing()
+        return built.seconds - built.finishing()
 
     table.compare(
         in_turns(
