@@ -15,7 +15,7 @@ KERNEL := target/kernel
 ASSEMBLE = appliance build --kernel $(KERNEL)/vmlinuz --modules $(KERNEL)/modules --output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build appliance header test lint demo bench bench-pull bench-faces fuzz stress install wheel sdist test-python test-wheel clean
+.PHONY: help setup build appliance header test lint demo bench bench-quick bench-pull bench-faces fuzz stress install wheel sdist test-python test-wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +51,11 @@ header: setup ## Make include/transient.h anew from the Rust sources
 demo: appliance ## Build two small images, list them, and say where they are
 	scripts/demo.sh
 
-bench: appliance ## Measure; prints medians of several runs
-	scripts/bench.sh
+bench: appliance ## Measure beside others and what the machine allows, into docs/benchmarks.md (half an hour)
+	scripts/bench.sh --output docs/benchmarks.md
+
+bench-quick: appliance ## Measure the same once, and less of it; prints the tables
+	scripts/bench.sh --quick
 
 bench-pull: build ## Measure downloads beside curl, xz and release 0.25
 	scripts/bench.sh --pull

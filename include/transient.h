@@ -221,6 +221,27 @@ typedef uint32_t transient_accelerator;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// How the clusters of an image are compressed, which VMs read as they are.
+enum transient_compression
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Not at all.
+  TRANSIENT_COMPRESSION_NONE = 0,
+  // With zlib, which every QEMU reads.
+  TRANSIENT_COMPRESSION_ZLIB = 1,
+  // With zstd, faster, and smaller; QEMU 5.1 and later read it.
+  TRANSIENT_COMPRESSION_ZSTD = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum transient_compression transient_compression;
+#else
+typedef uint32_t transient_compression;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // The guest's network.
 enum transient_network
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -909,6 +930,12 @@ transient_status transient_build_options_set_file(transient_build_options *optio
 transient_status transient_build_options_set_local(transient_build_options *options,
                                                    bool local,
                                                    transient_error **error_out);
+
+// Sets how the clusters of the image are compressed, a `transient_compression`. The default is
+// `TRANSIENT_COMPRESSION_NONE`.
+transient_status transient_build_options_set_compress(transient_build_options *options,
+                                                      uint32_t compression,
+                                                      transient_error **error_out);
 
 // Sets whether every step is carried out, also those whose result is in the cache; the cache gets the new ones. The
 // default is false.

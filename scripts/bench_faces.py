@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import TINY
+from bench.inputs import TINY
 
 BUILD = "import sys, transient; transient.build(sys.argv[1], name=sys.argv[2])"
 LIST = "import transient; assert len(transient.images()) == 1000"

@@ -118,6 +118,10 @@ pub(crate) struct ImageBuild {
     #[arg(long)]
     pub(crate) local: bool,
 
+    /// How the image is compressed
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    pub(crate) compress: Compression,
+
     /// Carry out every step, also those whose result is in the cache
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -341,6 +345,14 @@ pub(crate) enum OnFailure {
     #[default]
     Stop,
     Shell,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Compression {
+    #[default]
+    None,
+    Zlib,
+    Zstd,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -9,8 +9,8 @@ use pyo3::exceptions::{PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use transient_core::{
-    Accelerator, BuildOptions, ExportOptions, ImageName, ImageSpec, ImportOptions, Locations, Network,
-    OnFailure, PruneOptions, Terminal,
+    Accelerator, BuildOptions, CompressionType, ExportOptions, ImageName, ImageSpec, ImportOptions,
+    Locations, Network, OnFailure, PruneOptions, Terminal,
 };
 
 use crate::call::{CancelToken, call};
@@ -89,8 +89,8 @@ impl Store {
     }
 
     #[pyo3(signature = (
-        directory, *, name, file = None, local = false, no_cache = false, no_cache_from = None, explain = false,
-        on_failure = "stop", keep_failed = None, cache_limit = None, memory = None, cpus = None,
+        directory, *, name, file = None, local = false, compress = "none", no_cache = false, no_cache_from = None,
+        explain = false, on_failure = "stop", keep_failed = None, cache_limit = None, memory = None, cpus = None,
         accelerator = "auto",
         network = "user", warm_start = true, qemu = None, qmp_timeout = None, ssh_timeout = None, terminal = false, on_event = None,
         cancel = None,
@@ -103,6 +103,7 @@ impl Store {
         name: &str,
         file: Option<PathBuf>,
         local: bool,
+        compress: &str,
         no_cache: bool,
         no_cache_from: Option<usize>,
         explain: bool,
@@ -124,6 +125,7 @@ impl Store {
         let mut options = BuildOptions::new(directory, image_name(py, name)?);
         options.file = file;
         options.local = local;
+        options.compress = compression(compress)?;
         options.no_cache_from = if no_cache { Some(1) } else { no_cache_from };
         options.explain = explain;
         options.on_failure = self::on_failure(on_failure)?;
@@ -345,6 +347,15 @@ fn cpu_count(cpus: u32) -> PyResult<u32> {
     match cpus {
         1..=255 => Ok(cpus),
         _ => Err(PyValueError::new_err(format!("cpus must be from 1 to 255, not {cpus}"))),
+    }
+}
+
+fn compression(name: &str) -> PyResult<Option<CompressionType>> {
+    match name {
+        "none" => Ok(None),
+        "zlib" => Ok(Some(CompressionType::Zlib)),
+        "zstd" => Ok(Some(CompressionType::Zstd)),
+        _ => Err(PyValueError::new_err(format!("compress must be 'none', 'zlib' or 'zstd', not {name:?}"))),
     }
 }
 

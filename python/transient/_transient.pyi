@@ -9,7 +9,7 @@ from .image import CachedLayer, Image, Pruned
 from .inspection import ImageCheck, Inspection
 from .instructions import Instruction
 from .names import ImageSpec
-from .options import Accelerator, Age, Downloads, ExportFormat, Network, OnFailure, Size, StrPath
+from .options import Accelerator, Age, Compression, Downloads, ExportFormat, Network, OnFailure, Size, StrPath
 from .plan import Plan
 
 __all__ = [
@@ -87,6 +87,7 @@ class Store:
         name: str,
         file: StrPath | None = None,
         local: bool = False,
+        compress: Compression = "none",
         no_cache: bool = False,
         no_cache_from: int | None = None,
         explain: bool = False,
@@ -118,6 +119,7 @@ class Store:
             name: The name of the new image. One that is there is replaced, unless a VM uses it.
             file: The Imagefile; else `Imagefile` in the build directory.
             local: Put the image into the build directory, as `NAME.qcow2`, and not into the store.
+            compress: How the clusters of the image are compressed, which VMs read as they are.
             no_cache: Carry out every step, also those whose result is in the cache, which gets the new one.
             no_cache_from: The first step, counted from 1, that is carried out though its result may be in the
                 cache, with all that follow; 1 is the same as `no_cache`.

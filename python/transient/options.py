@@ -24,6 +24,9 @@ Age = Union[float, timedelta]
 ExportFormat = Literal["qcow2", "raw", "vmdk", "vhdx", "vdi"]
 """The format of an exported file: of QEMU, the bare disk, of VMware, Hyper-V or VirtualBox."""
 
+Compression = Literal["none", "zlib", "zstd"]
+"""How the clusters of an image are compressed, which VMs read as they are."""
+
 Accelerator = Literal["auto", "kvm", "tcg"]
 """What runs a VM's instructions: `auto` is `kvm` where that works, else `tcg`."""
 
@@ -99,6 +102,7 @@ class BuildOptions(TypedDict, total=False):
 
     file: StrPath | None
     local: bool
+    compress: Compression
     no_cache: bool
     no_cache_from: int | None
     explain: bool

@@ -86,6 +86,14 @@ static void whole(const transient_store *store, const char *directory) {
     CHECK(seen.kinds[TRANSIENT_EVENT_KIND_EXPLANATION] == 1);
     CHECK_TEXT(seen.output, "hello\n");
     transient_image_free(image);
+
+    CHECK_OK(transient_build_options_set_compress(options, TRANSIENT_COMPRESSION_ZSTD, error));
+    CHECK_OK(transient_build(store, options, NULL, NULL, NULL, NULL, NULL, error));
+    transient_inspection *inspection = NULL;
+    CHECK_OK(transient_store_inspect(store, "whole", &inspection, error));
+    CHECK_TEXT(transient_inspection_details(inspection)->compression, "zstd");
+    transient_inspection_free(inspection);
+    CHECK(transient_build_options_set_compress(options, 3, NULL) == TRANSIENT_STATUS_INVALID_ARGUMENT);
     transient_build_options_free(options);
 }
 

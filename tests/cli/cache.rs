@@ -162,6 +162,7 @@ fn a_layer_that_was_altered_is_made_again() {
         fs::set_permissions(&disk, fs::Permissions::from_mode(0o644)).unwrap();
         fs::OpenOptions::new().append(true).open(&disk).unwrap().write_all(b"x").unwrap();
     }
+    let _ = sandbox.run(["image", "rm", "new"]).exits(0);
     assert_eq!(cached(&build(&sandbox, imagefile, &[]).exits(0)), [false, false]);
     assert_eq!(read(&sandbox, "/what"), "right\n");
     assert_eq!(cached(&build(&sandbox, imagefile, &NO_VM).exits(0)), [false, true]);
@@ -201,8 +202,9 @@ fn layers_are_listed_limited_and_removed() {
     let _ = sandbox.run(["cache", "rm", "0000"]).exits(1).says(&["there is no layer '0000' in the cache"]);
     let _ = sandbox.run(["cache", "rm", &one["key"].as_str().unwrap()[..12]]).exits(0);
     assert_eq!(list(), Value::Array(Vec::new()), "what stands on it goes with it");
-    let _ = build(&sandbox, imagefile, &["--cache-limit", "0"]).exits(0);
+    let _ = build(&sandbox, imagefile, &["--cache-limit", "0", "--no-cache"]).exits(0);
     assert_eq!(list(), Value::Array(Vec::new()));
+    let _ = sandbox.run(["image", "rm", "new"]).exits(0);
     let _ = build(&sandbox, imagefile, &[]).exits(0);
     assert!(sandbox.run(["cache", "prune"]).exits(0).stdout.starts_with("Freed "));
     assert_eq!(list(), Value::Array(Vec::new()));

@@ -83,6 +83,8 @@ Options:
                                  every detail
   -f, --file <FILE>              The Imagefile [default: BUILD_DIR/Imagefile]
       --local                    Put the image into the build directory, not into the backend
+      --compress <TYPE>          How the image is compressed [default: none] [possible values: none,
+                                 zlib, zstd]
       --no-cache                 Carry out every step, also those whose result is in the cache
       --no-cache-from <STEP>     Carry out step STEP, as it is counted in the output, and all that
                                  follow, also those whose result is in the cache

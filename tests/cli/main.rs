@@ -34,6 +34,7 @@ mod fault_permissions;
 mod fault_programs;
 mod fault_space;
 mod fault_streams;
+mod flatten;
 mod generated;
 mod help;
 mod image_check;

@@ -8,12 +8,15 @@ import pickle
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import transient
 from transient import errors, events
+
+if TYPE_CHECKING:
+    from transient.options import Compression
 
 MEMORY = "512MiB"
 
@@ -51,6 +54,24 @@ def test_a_build_tells_what_it_does(store: transient.Store, build_dir: Path) -> 
     assert any(isinstance(event, events.Progress) and event.finished for event in seen)
 
 
+@pytest.mark.parametrize("compress", ["none", "zlib", "zstd"])
+def test_an_image_is_compressed(store: transient.Store, build_dir: Path, compress: Compression) -> None:
+    write(build_dir, "RUN true\n")
+    image = store.build(build_dir, name=f"packed-{compress}", compress=compress, memory=MEMORY)
+    expected = "zstd" if compress == "zstd" else "zlib"
+    assert store.inspect(image.name).compression == expected
+    assert store.check(image.name).is_sound
+    plain = store.build(build_dir, name="plain", memory=MEMORY)
+    assert (image.real_size < plain.real_size) == (compress != "none")
+    assert image.path.samefile(plain.path) == (compress == "none")
+
+
+def test_a_compression_has_a_name(store: transient.Store, build_dir: Path) -> None:
+    write(build_dir, "")
+    with pytest.raises(ValueError, match="'none', 'zlib' or 'zstd'"):
+        store.build(build_dir, name="x", compress="gzip")  # type: ignore[arg-type]
+
+
 def test_a_step_that_is_known_is_not_done_again(store: transient.Store, build_dir: Path) -> None:
     write(build_dir, "RUN cat /proc/sys/kernel/random/uuid > /id\n")
 
@@ -72,6 +93,8 @@ def test_a_step_that_is_known_is_not_done_again(store: transient.Store, build_di
         store.remove_layers("no such key")
     store.remove_layers(lowest.key[:16])
     assert store.layers() == []
+    assert cached(qemu="/nonexistent/qemu") == [True] * 5, "the image is there"
+    store.remove("again")
     assert cached(cache_limit=0) == [False] * 5
     assert store.layers() == []
     assert store.prune_layers("1GiB") == 0

@@ -52,7 +52,7 @@ pub use cancel::CancelToken;
 pub use error::{Error, ErrorKind, Location};
 pub use event::{Event, Stream};
 pub use export::{ExportFormat, ExportOptions, export};
-pub use image::{Image, ImageName, ImageSpec};
+pub use image::{CompressionType, Image, ImageName, ImageSpec};
 pub use imagefile::Imagefile;
 pub use layer::CachedLayer;
 pub use locations::{Downloads, Locations};

@@ -136,7 +136,7 @@ impl<'a> Work<'a> {
             let accelerator = running.builder.accelerator();
             running.builder.finish().await.map(|()| accelerator)
         })?;
-        let image = write_image(disk, &reservation, self.reporter, self.cancel)?;
+        let image = write_image(disk, self.options.compress, &reservation, self.reporter, self.cancel)?;
         reservation.tell(log.making_of(name, &self.appliance.description.key, accelerator));
         reservation.commit(&image).map(drop)
     }

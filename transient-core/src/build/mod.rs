@@ -14,6 +14,7 @@ mod inputs;
 mod log;
 mod plan;
 mod run;
+mod same;
 mod stage;
 mod transfer;
 mod walk;
@@ -30,7 +31,7 @@ pub use transient_guest::protocol::{Mount, Partition as PlacedPartition, Partiti
 use crate::builder::VmOptions;
 use crate::call::call;
 use crate::image::Image;
-use crate::{CancelToken, Error, Event, ImageName, Store};
+use crate::{CancelToken, CompressionType, Error, Event, ImageName, Store};
 
 /// The name of an Imagefile in its build directory.
 const IMAGEFILE: &str = "Imagefile";
@@ -47,6 +48,8 @@ pub struct BuildOptions {
     pub file: Option<PathBuf>,
     /// Whether the image goes into the build directory, as `NAME.qcow2`, and not into the backend.
     pub local: bool,
+    /// How the clusters of the image are compressed; `None` is not at all.
+    pub compress: Option<CompressionType>,
     /// How the builder VM is run.
     pub vm: VmOptions,
     /// The first step, counted from 1, that is carried out though its result may be in the cache, with all that follow;
@@ -76,6 +79,7 @@ impl BuildOptions {
             name,
             file: None,
             local: false,
+            compress: None,
             vm: VmOptions::default(),
             no_cache_from: None,
             explain: false,

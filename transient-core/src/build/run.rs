@@ -20,8 +20,8 @@ use crate::image::header::Header;
 use crate::imagefile::{Base, Imagefile, Instruction};
 use crate::layer::{Layers, digest_of};
 use crate::process::qemu_img;
-use crate::store::Reservation;
-use crate::{CancelToken, Error, ErrorKind, Store, source};
+use crate::store::{Reservation, Told};
+use crate::{CancelToken, CompressionType, Error, ErrorKind, Store, source};
 
 /// Builds; the calling thread outlives every process that it starts.
 pub(super) fn run(
@@ -92,6 +92,18 @@ pub(super) fn run(
         reporter,
         cancel,
     };
+    if let Some((file, told)) = work.same_image(store)
+        && let Some(same) = reservation.share(&file)
+    {
+        stages.iter().for_each(|stage| work.tell_cached(stage));
+        if options.explain {
+            work.explain(stages.len(), true);
+        }
+        reservation.tell(told);
+        let image = reservation.commit_link(&same)?;
+        layers.prune(options.cache_limit);
+        return Ok(image);
+    }
     if let Err(failure) = work.carry_out(&mut disk, &mut log) {
         // The next build goes on from there.
         layers.sync(disk.chain());
@@ -99,9 +111,10 @@ pub(super) fn run(
     }
     let image = std::thread::scope(|scope| {
         scope.spawn(|| layers.sync(disk.chain()));
-        write_image(&disk, &reservation, reporter, cancel)
+        write_image(&disk, options.compress, &reservation, reporter, cancel)
     })?;
-    reservation.tell(log.into_making(&appliance.description.key));
+    let told: Told = log.into_making(&appliance.description.key).into();
+    reservation.tell(Told { recipe: work.recipe(&disk), ..told });
     let image = reservation.commit(&image)?;
     drop(disk);
     layers.prune(options.cache_limit);
@@ -149,6 +162,7 @@ fn check_no_cache_from(plan: &Plan, options: &BuildOptions) -> Result<(), Error>
 /// Flattens the disk and all that is below it into one compact file.
 pub(super) fn write_image(
     disk: &WorkingDisk<'_>,
+    compress: Option<CompressionType>,
     reservation: &Reservation,
     reporter: &Reporter,
     cancel: &CancelToken,
@@ -158,7 +172,7 @@ pub(super) fn write_image(
     let files = disk.files();
     let total = files.iter().map(|file| occupied(file)).sum();
     let mut progress = |part: f64| reporter.progress(task, (part * total as f64) as u64, Some(total));
-    qemu_img::flatten(&files, &image, &mut progress, cancel)?;
+    qemu_img::flatten(&files, compress, &image, &mut progress, cancel)?;
     let finished = Event::Progress { task: task.to_owned(), done: total, total: Some(total), finished: true };
     reporter.send_blocking(finished);
     Ok(image)

@@ -8,7 +8,7 @@ use super::plan::{Plan, Step};
 use crate::builder::Network;
 use crate::imagefile::{Base, Instruction};
 use crate::layer::{Digest, Input, Key, KeyMaker};
-use crate::{CancelToken, Error};
+use crate::{CancelToken, CompressionType, Error};
 
 /// Steps that are done one after the other, and kept as one layer.
 #[derive(Debug)]
@@ -76,6 +76,13 @@ pub(super) fn stages<'p>(
 /// Returns the key of a finished disk whose last layer has this key.
 pub(super) fn finished(last: Key) -> Key {
     below(KeyMaker::new("finished"), last)
+}
+
+/// Returns the key of an image of such a disk.
+pub(super) fn image(finished: Key, compression: Option<CompressionType>) -> Key {
+    let mut maker = KeyMaker::new("image");
+    maker.part("compression", compression.map_or("none", CompressionType::name).as_bytes());
+    below(maker, finished)
 }
 
 fn makes_disk(instruction: &Instruction) -> bool {

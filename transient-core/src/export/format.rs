@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::pack::Packing;
 use crate::process::qemu_img::Target;
-use crate::{Error, ErrorKind};
+use crate::{CompressionType, Error, ErrorKind};
 
 /// The format of an exported file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ impl ExportFormat {
     /// Returns what `qemu-img` is told.
     pub(super) fn target(self, compressed: bool) -> Result<Target, Error> {
         let options = match (self, compressed) {
-            (Self::Qcow2, true) => Some("compression_type=zstd"),
+            (Self::Qcow2, _) => return Ok(Target::qcow2(compressed.then_some(CompressionType::Zstd))),
             (Self::Vmdk, true) => Some("subformat=streamOptimized"),
             (Self::Vmdk, false) => Some("subformat=monolithicSparse"),
             (Self::Vhdx, false) => Some("subformat=dynamic"),

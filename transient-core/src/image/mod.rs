@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 pub use checksum::Checksum;
 pub(crate) use checksum::Hasher;
+pub use header::CompressionType;
 pub use name::ImageName;
 pub use size::{format_bytes, parse_bytes};
 pub use spec::{ImageSpec, Protocol};

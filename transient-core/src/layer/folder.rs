@@ -98,11 +98,14 @@ impl Layers {
 
     /// Returns a layer and all that it stands on, the lowest first, if all of it is whole.
     pub(crate) fn chain(&self, key: Key) -> Option<Vec<Layer>> {
-        let mut chain = Vec::new();
-        let mut next = Some(key);
-        while let Some(key) = next {
+        let mut chain = vec![self.find(key)?];
+        while let Some(above) = chain.last()
+            && let Some(key) = above.record.made.parent
+        {
             let layer = self.find(key)?;
-            next = layer.record.made.parent;
+            if above.record.made.below != Some(layer.record.identity()) {
+                return None;
+            }
             chain.push(layer);
         }
         chain.reverse();
@@ -294,6 +297,7 @@ mod tests {
             fs::write(&disk, name.repeat(5000)).expect("written");
             let made = Made {
                 parent: parent.map(key),
+                below: parent.and_then(|below| Some(self.layers.find(key(below))?.record.identity())),
                 steps: vec![HistoryStep::now("it", format!("RUN {name}"), Instant::now())],
                 accelerator: "tcg".to_owned(),
                 since: 1,
@@ -329,6 +333,19 @@ mod tests {
         drop(chain);
         fixture.layers.throw_away(key("b")).expect("thrown away");
         assert!(fixture.layers.chain(key("c")).is_none() && fixture.layers.chain(key("a")).is_some());
+    }
+
+    #[test]
+    fn what_was_written_above_one_layer_does_not_stand_on_another() {
+        let fixture = Fixture::new();
+        for (name, parent) in [("a", None), ("b", Some("a")), ("c", Some("b"))] {
+            drop(fixture.publish(name, parent));
+        }
+        fixture.layers.throw_away(key("a")).expect("thrown away");
+        drop(fixture.publish("a", None));
+        assert!(fixture.is_there("c"), "by itself it is whole");
+        assert!(fixture.layers.chain(key("a")).is_some());
+        assert!(fixture.layers.chain(key("b")).is_none() && fixture.layers.chain(key("c")).is_none());
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Input {
 pub(crate) struct Made {
     /// The layer that it stands on; `None` on an empty disk, or on an image.
     pub(crate) parent: Option<Key>,
+    /// Which one of that key, if it stands on a layer: what was written above one cannot stand on another.
+    pub(crate) below: Option<Digest>,
     /// The steps, as they may be shown; none at the end of a build.
     pub(crate) steps: Vec<HistoryStep>,
     /// What ran the builder VM's instructions.
@@ -71,6 +73,11 @@ impl Record {
     /// Returns the same for a file that is on the disk.
     pub(crate) fn synced(self) -> Self {
         Self { synced: true, ..self }
+    }
+
+    /// Tells this layer from others with the same key.
+    pub(crate) fn identity(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(&(&self.key, &self.witness)).unwrap_or_default())
     }
 
     pub(crate) fn is_synced(&self) -> bool {

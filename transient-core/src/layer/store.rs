@@ -139,6 +139,7 @@ mod tests {
             fs::write(&disk, name.repeat(5000)).expect("written");
             let made = Made {
                 parent: parent.map(|parent| Digest::of(parent.as_bytes())),
+                below: None,
                 steps: vec![HistoryStep::now("it", format!("RUN {name}"), Instant::now())],
                 accelerator: "tcg".to_owned(),
                 since: 1,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Program;
-use crate::image::header::{Format, Header};
+use crate::image::header::{CompressionType, Format, Header};
 use crate::qemu::block;
 use crate::{CancelToken, Error, ErrorKind};
 
@@ -46,6 +46,7 @@ pub(crate) fn create_overlay(path: &Path, backing: &Path, cancel: &CancelToken) 
 /// they name themselves. `progress` is given the part that is done, from 0 to 1.
 pub(crate) fn flatten(
     files: &[PathBuf],
+    compression: Option<CompressionType>,
     destination: &Path,
     progress: &mut dyn FnMut(f64),
     cancel: &CancelToken,
@@ -53,9 +54,10 @@ pub(crate) fn flatten(
     let files = files.iter().map(|file| absolute(file)).collect::<Result<Vec<_>, _>>()?;
     let source = format!("json:{}", block::chain(&files).unwrap_or_default());
     let destination = absolute(destination)?;
-    let arguments = ["convert", "-p", "-O", "qcow2", "--", &source].map(OsStr::new);
-    let arguments = arguments.into_iter().chain([destination.as_os_str()]);
-    metered(progress, |output| run(arguments, output, cancel))?;
+    let arguments = converting(Target::qcow2(compression));
+    let arguments = arguments.into_iter().chain(["--", &source]).map(OsStr::new);
+    let arguments = arguments.chain([destination.as_os_str()]);
+    metered(progress, |output| run(arguments, output, cancel)).map_err(without_zstd)?;
     check_made(&destination, "qcow2")
 }
 
@@ -70,8 +72,7 @@ pub(crate) fn convert_open(
     progress: &mut dyn FnMut(f64),
     cancel: &CancelToken,
 ) -> Result<(), Error> {
-    let target = Target { driver: "qcow2", options: None, compressed: false };
-    convert_to(source, format, target, destination, progress, cancel)
+    convert_to(source, format, Target::qcow2(None), destination, progress, cancel)
 }
 
 /// What [`convert_to`] writes.
@@ -85,6 +86,32 @@ pub(crate) struct Target {
     pub(crate) compressed: bool,
 }
 
+impl Target {
+    /// A qcow2 image, with the clusters as they are or compressed.
+    pub(crate) fn qcow2(compression: Option<CompressionType>) -> Self {
+        let options = compression.map(|compression| match compression {
+            CompressionType::Zlib => "compression_type=zlib",
+            CompressionType::Zstd => "compression_type=zstd",
+        });
+        Self { driver: Format::Qcow2.name(), options, compressed: compression.is_some() }
+    }
+}
+
+/// Returns how `qemu-img` is told to write a target.
+fn converting(target: Target) -> Vec<&'static str> {
+    let mut arguments = vec!["convert", "-p", "-O", target.driver];
+    arguments.extend(target.compressed.then_some("-c"));
+    // As it comes: clusters are then compressed on several cores. Formats that grow read best when they were written
+    // in order. More requests at a time than the usual 8 bring nothing.
+    let as_it_comes = match target.compressed {
+        true => target.driver == Format::Qcow2.name(),
+        false => target.driver == Format::Raw.name(),
+    };
+    arguments.extend(as_it_comes.then_some("-W"));
+    arguments.extend(target.options.iter().flat_map(|options| ["-o", options]));
+    arguments
+}
+
 /// As [`convert_open`], into any format.
 pub(crate) fn convert_to(
     source: &File,
@@ -96,17 +123,8 @@ pub(crate) fn convert_to(
 ) -> Result<(), Error> {
     let input = source.try_clone().map_err(|error| Error::io("cannot pass a file on", error))?;
     let (image, destination) = (image_on_stdin(format), absolute(destination)?);
-    let mut arguments = vec!["convert", "-p", "-O", target.driver];
-    if target.compressed {
-        arguments.push("-c");
-    } else if target.driver == Format::Raw.name() {
-        // As it comes; formats that grow read best when they were written in order. More requests at a time than
-        // the usual 8 bring nothing.
-        arguments.push("-W");
-    }
-    arguments.extend(target.options.iter().flat_map(|options| ["-o", options]));
-    arguments.extend(["--", &image]);
-    let arguments = arguments.into_iter().map(OsStr::new).chain([destination.as_os_str()]);
+    let arguments = converting(target).into_iter().chain(["--", &image]).map(OsStr::new);
+    let arguments = arguments.chain([destination.as_os_str()]);
     metered(progress, |output| QEMU_IMG.run_on(input.into(), arguments, output, cancel))?;
     check_made(&destination, target.driver)
 }
@@ -182,6 +200,14 @@ fn check_made(path: &Path, driver: &str) -> Result<(), Error> {
     Err(Error::new(ErrorKind::ProgramFailed, "Command produced garbage")
         .caused_by(format!("'qemu-img' succeeded, but {reason}"))
         .hint("another program may have the name 'qemu-img': see `command -v qemu-img`"))
+}
+
+/// Says what can be done where a distribution leaves zstd out of QEMU.
+fn without_zstd(error: Error) -> Error {
+    match error.kind() == ErrorKind::ProgramFailed && error.report().contains("compression-type") {
+        true => error.hint("this `qemu-img` was built without zstd; choose zlib, or no compression"),
+        false => error,
+    }
 }
 
 /// Hands out the progress that a run prints.
@@ -265,7 +291,7 @@ mod tests {
             let (base, overlay, flat) = (below.join(name), below.join("overlay,x"), below.join("-flat"));
             create_empty(&base, 1 << 20, &cancel).expect("a base");
             create_overlay(&overlay, &base, &cancel).expect("an overlay");
-            flatten(&[base.clone(), overlay.clone()], &flat, &mut |_| {}, &cancel).expect("flat");
+            flatten(&[base.clone(), overlay.clone()], None, &flat, &mut |_| {}, &cancel).expect("flat");
             let read = |path| Header::read(&File::open(path).expect("there")).expect("a header");
             assert!(read(&overlay).refusal().is_some(), "{name}: has a backing file");
             assert_eq!(read(&flat).refusal(), None, "{name}");
@@ -289,7 +315,7 @@ mod tests {
         convert(&at("raw"), "raw", &at("base"), &mut |_| {}, &cancel).expect("converted");
         create_overlay(&at("overlay"), &at("base"), &cancel).expect("an overlay");
         let mut parts = Vec::new();
-        flatten(&[at("base"), at("overlay")], &at("flat"), &mut |part| parts.push(part), &cancel)
+        flatten(&[at("base"), at("overlay")], None, &at("flat"), &mut |part| parts.push(part), &cancel)
             .expect("flat");
         assert_eq!(parts.last(), Some(&1.0));
         let disk = read_disk(&at("flat"), folder.path());

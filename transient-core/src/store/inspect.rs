@@ -53,7 +53,7 @@ pub(super) fn inspect(store: &Store, name: &ImageName) -> Result<Inspection, Err
     let qcow2 = Header::read(&file).map_err(failed)?.qcow2.unwrap_or_default();
     let metadata = file.metadata().map_err(failed)?;
     let (provenance, warnings) = match store.provenance().read(name, Identity::of(&metadata)) {
-        Ok(provenance) => (provenance, Vec::new()),
+        Ok(told) => (told.map(|told| told.provenance), Vec::new()),
         Err(warning) => (None, vec![warning]),
     };
     let parent = provenance.as_ref().and_then(|provenance| match &provenance.made_by {
@@ -65,7 +65,7 @@ pub(super) fn inspect(store: &Store, name: &ImageName) -> Result<Inspection, Err
         format: Format::Qcow2.name(),
         created: rfc3339(metadata.mtime(), metadata.mtime_nsec().try_into().unwrap_or(0)),
         compat: qcow2.compat(),
-        compression: qcow2.compression(),
+        compression: qcow2.compression().name(),
         cluster_size: qcow2.cluster_size(),
         parent,
         provenance,

@@ -24,7 +24,7 @@ pub use inspect::Inspection;
 pub use listing::Listing;
 pub(crate) use lock::Lock;
 pub use provenance::{HistoryStep, MadeBy, Parent, Provenance};
-pub(crate) use provenance::{Making, rfc3339, without_secrets_of_urls};
+pub(crate) use provenance::{Making, Recipe, Told, rfc3339, without_secrets_of_urls};
 pub use prune::{PruneOptions, Pruned};
 pub(crate) use reservation::Reservation;
 pub(crate) use scratch::Scratch;

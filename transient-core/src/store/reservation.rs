@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::lock::Lock;
-use super::provenance::{Folder, Identity, Making, Written};
+use super::provenance::{Folder, Told, Written};
 use super::scratch::{Scratch, sweep};
+use super::tag::link;
 use super::{Store, failure, listing};
 use crate::event::Reporter;
 use crate::image::Image;
@@ -29,7 +30,7 @@ pub(crate) struct Reservation {
     store: Store,
     name: ImageName,
     place: Place,
-    making: Option<Making>,
+    told: Option<Told>,
     _lock: Lock,
 }
 
@@ -162,7 +163,7 @@ impl Reservation {
     fn with_lock(store: &Store, name: &ImageName, place: Place, lock: Lock) -> Result<Self, Error> {
         sweep(&place.working, &place.prefix);
         let scratch = Scratch::make(&place.working, &place.prefix)?;
-        Ok(Self { scratch, store: store.clone(), name: name.clone(), place, making: None, _lock: lock })
+        Ok(Self { scratch, store: store.clone(), name: name.clone(), place, told: None, _lock: lock })
     }
 
     /// Returns the folder, which is on the same filesystem as the image will be. Names that begin with `.`
@@ -182,8 +183,8 @@ impl Reservation {
     }
 
     /// Says how the image was made. Else nothing will be known of it.
-    pub(crate) fn tell(&mut self, making: Making) {
-        self.making = Some(making);
+    pub(crate) fn tell(&mut self, told: impl Into<Told>) {
+        self.told = Some(told.into());
     }
 
     /// Makes a whole qcow2 file in the folder the image: read-only, on disk, and then visible to others.
@@ -207,15 +208,29 @@ impl Reservation {
         self.publish(link, &open)
     }
 
+    /// Gives an image's file a name in the folder as well, for [`Self::commit_link`]; where that cannot be, makes
+    /// another file there that shares its blocks. `None` when neither can be.
+    pub(crate) fn share(&self, file: &File) -> Option<PathBuf> {
+        let new = self.folder().join("same.qcow2");
+        let clone = || {
+            let clone = File::create_new(&new)?;
+            rustix::fs::ioctl_ficlone(&clone, file)?;
+            clone.set_permissions(Permissions::from_mode(READ_ONLY))?;
+            clone.sync_all()
+        };
+        let shared = link(file, &new).is_ok_and(|linked| linked) || clone().is_ok();
+        shared.then_some(new)
+    }
+
     fn publish(mut self, file: &Path, open: &File) -> Result<Image, Error> {
-        let making = self.making.take();
+        let told = self.told.take();
         let place = &self.place;
         // Not before: what the file occupies is only known when it is on disk.
         let image = listing::read_open(open, file, self.name.as_str())?;
         if !place.local {
             self.store.check_replaceable(&self.name)?;
         }
-        let record = making.filter(|_| !place.local).and_then(|making| self.write_record(making, open));
+        let record = told.filter(|_| !place.local).and_then(|told| self.write_record(told, open));
         fs::rename(file, &place.destination)
             .map_err(|error| failure("cannot put the image at", &place.destination, error))?;
         // In this order: a record is about one file, so that an image has none until its own is there.
@@ -232,13 +247,11 @@ impl Reservation {
     }
 
     /// Writes down how the image was made. An image without that is better than none.
-    fn write_record(&self, making: Making, image: &File) -> Option<Written> {
+    fn write_record(&self, told: Told, image: &File) -> Option<Written> {
         let written = image
             .metadata()
             .map_err(|error| failure("cannot read", &self.place.destination, error))
-            .and_then(|metadata| {
-                Folder::write(&self.name, Identity::of(&metadata), making.into(), self.folder())
-            });
+            .and_then(|metadata| Folder::write(&self.name, &metadata, told, self.folder()));
         written.inspect_err(|error| tracing::warn!("{}", error.report())).ok()
     }
 }

@@ -1,6 +1,6 @@
 //! Giving an image another name.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -69,9 +69,14 @@ pub fn tag(
     })
 }
 
+/// Whether somebody may write to a file. Other than by root, one that nobody may write to does not change.
+pub(super) fn is_writable(file: &Metadata) -> bool {
+    file.mode() & WRITABLE != 0
+}
+
 /// Makes a hard link to an open file, whatever has its name by now. Returns whether that can be.
-fn link(file: &File, new: &Path) -> io::Result<bool> {
-    if file.metadata()?.mode() & WRITABLE != 0 {
+pub(super) fn link(file: &File, new: &Path) -> io::Result<bool> {
+    if is_writable(&file.metadata()?) {
         return Ok(false);
     }
     let open = format!("/proc/self/fd/{}", file.as_raw_fd());

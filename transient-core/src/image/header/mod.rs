@@ -28,7 +28,7 @@ use std::path::Path;
 
 pub use compression::Compression;
 pub use format::Format;
-pub use qcow2::Qcow2;
+pub use qcow2::{CompressionType, Qcow2};
 
 use crate::CancelToken;
 use bytes::Input;

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Parent, Provenance};
+use super::{Making, Parent, Provenance, Recipe};
 use crate::ImageName;
+use crate::layer::Key;
 use crate::store::failure;
 
 /// Where records are, in the backend. Release 0.25 takes no name that begins with `.` for an image.
@@ -48,7 +49,27 @@ struct Record {
     name: String,
     /// The image file.
     file: Identity,
-    provenance: Provenance,
+    #[serde(flatten)]
+    told: Told,
+    /// The inode of the image file. A copy of the file is the same image, but what has its length and its time alone
+    /// is not enough to be taken for it in a build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inode: Option<u64>,
+}
+
+/// What is told of an image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) provenance: Provenance,
+    /// What other builds know it by, if it was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) recipe: Option<Recipe>,
+}
+
+impl From<Making> for Told {
+    fn from(making: Making) -> Self {
+        Self { provenance: making.into(), recipe: None }
+    }
 }
 
 /// Only the form, which every release can read.
@@ -75,7 +96,7 @@ impl Folder {
     /// # Errors
     ///
     /// A sentence that says why there is a record but cannot be used.
-    pub(crate) fn read(&self, name: &ImageName, file: Identity) -> Result<Option<Provenance>, String> {
+    pub(crate) fn read(&self, name: &ImageName, file: Identity) -> Result<Option<Told>, String> {
         let path = self.path(name);
         match read(&path) {
             Ok(Some(record)) if record.name != name.as_str() => {
@@ -83,7 +104,7 @@ impl Folder {
             }
             Ok(record) => {
                 let fitting = record.filter(|record| record.file == file);
-                Ok(fitting.map(|record| record.provenance))
+                Ok(fitting.map(|record| record.told))
             }
             Err(reason) => Err(ignored(&path, &reason)),
         }
@@ -92,12 +113,14 @@ impl Folder {
     /// Writes a record into a folder of work in progress, on the same filesystem.
     pub(crate) fn write(
         name: &ImageName,
-        file: Identity,
-        provenance: Provenance,
+        file: &Metadata,
+        told: Told,
         working: &Path,
     ) -> Result<Written, crate::Error> {
         let path = working.join("provenance.json");
-        let record = Record { format: FORMAT, name: name.as_str().to_owned(), file, provenance };
+        let inode = told.recipe.is_some().then(|| file.ino());
+        let (name, file) = (name.as_str().to_owned(), Identity::of(file));
+        let record = Record { format: FORMAT, name, file, told, inode };
         write(&path, &bounded(record)).map_err(|error| failure("cannot write", &path, error))?;
         Ok(Written(path))
     }
@@ -133,6 +156,23 @@ impl Folder {
         matches!(read(path), Ok(Some(record)) if record.file == file)
     }
 
+    /// Returns what is told of an image that was made by a recipe with this key, if it is still that very file.
+    pub(crate) fn recipe(&self, name: &ImageName, file: &Metadata, key: &Key) -> Option<Told> {
+        let record = read(&self.path(name)).ok().flatten()?;
+        let about = record.name == name.as_str() && record.file == Identity::of(file);
+        let same = record.told.recipe.as_ref().is_some_and(|recipe| recipe.key == *key);
+        (about && same && record.inode == Some(file.ino())).then_some(record.told)
+    }
+
+    /// Returns the names of images whose records may have this key. Few have it, and all are looked at.
+    pub(crate) fn mentioning(&self, key: &Key) -> Vec<ImageName> {
+        let key = key.to_string();
+        let text = |path: &PathBuf| String::from_utf8(read_text(path).ok()??).ok();
+        let mentions = |path: &PathBuf| text(path).is_some_and(|text| text.contains(&key));
+        let names = self.files().into_iter().filter(mentions);
+        names.filter_map(|path| ImageName::from_encoded(path.file_name()?)).collect()
+    }
+
     fn path(&self, name: &ImageName) -> PathBuf {
         self.0.join(name.encoded())
     }
@@ -143,6 +183,16 @@ fn ignored(path: &Path, reason: &str) -> String {
 }
 
 fn read(path: &Path) -> Result<Option<Record>, String> {
+    let Some(text) = read_text(path)? else { return Ok(None) };
+    let damaged = |error: serde_json::Error| format!("it is damaged ({error})");
+    let AnyRecord { format } = serde_json::from_slice(&text).map_err(damaged)?;
+    if format != FORMAT {
+        return Err(format!("it has the form {format}, which only another release of transient knows"));
+    }
+    serde_json::from_slice(&text).map(Some).map_err(damaged)
+}
+
+fn read_text(path: &Path) -> Result<Option<Vec<u8>>, String> {
     // Not through a link, and without waiting for the other end of a pipe.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -158,12 +208,7 @@ fn read(path: &Path) -> Result<Option<Record>, String> {
     if text.len() as u64 > LONGEST {
         return Err("it is too long".to_owned());
     }
-    let damaged = |error: serde_json::Error| format!("it is damaged ({error})");
-    let AnyRecord { format } = serde_json::from_slice(&text).map_err(damaged)?;
-    if format != FORMAT {
-        return Err(format!("it has the form {format}, which only another release of transient knows"));
-    }
-    serde_json::from_slice(&text).map(Some).map_err(damaged)
+    Ok(Some(text))
 }
 
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
@@ -176,7 +221,7 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
 fn bounded(mut record: Record) -> Vec<u8> {
     loop {
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
-        let steps = &mut record.provenance.steps;
+        let steps = &mut record.told.provenance.steps;
         if text.len() as u64 <= LONGEST || steps.is_empty() {
             return text;
         }

@@ -15,12 +15,14 @@ use std::time::{Duration, Instant, SystemTime};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use file::Told;
 pub(super) use file::{Folder, Identity, Written};
 pub(crate) use url::without_secrets_of_urls;
 
 use crate::ImageSpec;
 use crate::image::Checksum;
 use crate::image::header::{Compression, Format};
+use crate::layer::{Digest, Key};
 
 /// How an image was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +106,15 @@ impl HistoryStep {
             elapsed: started.elapsed().as_secs_f64(),
         }
     }
+}
+
+/// What a build is asked to make, and the layers of which it made that. Two images of one recipe are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recipe {
+    /// Of the finished disk, and how the image is compressed.
+    pub(crate) key: Key,
+    /// The layers themselves, the lowest first: one that is made anew is another one, with the same key.
+    pub(crate) layers: Vec<Digest>,
 }
 
 /// What is known of an image's making before the image is whole.

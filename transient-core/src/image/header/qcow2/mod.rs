@@ -22,6 +22,26 @@ const COMPRESSION_TYPE: u64 = 1 << 3;
 const EXTENDED_L2: u64 = 1 << 4;
 const KNOWN: u64 = DIRTY | CORRUPT | DATA_FILE | COMPRESSION_TYPE | EXTENDED_L2;
 
+/// How the clusters of a qcow2 image are compressed, which VMs read as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CompressionType {
+    /// What every QEMU reads.
+    Zlib,
+    /// Faster, and smaller; QEMU 5.1 and later read it.
+    Zstd,
+}
+
+impl CompressionType {
+    /// Returns the name, as QEMU has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
 /// What the header of a qcow2 image says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,9 +75,12 @@ impl Qcow2 {
         if self.version < 3 { "0.10" } else { "1.1" }
     }
 
-    /// Returns how clusters are compressed, those that are: `zlib` or `zstd`.
-    pub fn compression(&self) -> &'static str {
-        if self.incompatible_features & COMPRESSION_TYPE == 0 { "zlib" } else { "zstd" }
+    /// Returns how clusters are compressed, those that are.
+    pub fn compression(&self) -> CompressionType {
+        match self.incompatible_features & COMPRESSION_TYPE {
+            0 => CompressionType::Zlib,
+            _ => CompressionType::Zstd,
+        }
     }
 }
 
