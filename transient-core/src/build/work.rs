@@ -53,8 +53,7 @@ impl<'a> Work<'a> {
     /// Brings the disk to the state after the last step, finished. Blocks; the calling thread outlives every process
     /// that is started.
     pub(super) fn carry_out(&self, disk: &mut WorkingDisk<'a>, log: &mut Log) -> Result<(), Failure> {
-        let last = self.stages.last().map_or_else(|| Some(self.ground.key()), |stage| stage.key);
-        let finished = last.map(stage::finished);
+        let finished = self.finished_key();
         let (done, claim) = self.go_on_from(disk, finished)?;
         for (stage, layer) in self.stages[..done].iter().zip(disk.chain()) {
             self.tell_cached(stage);
@@ -62,9 +61,7 @@ impl<'a> Work<'a> {
             log.booted(&layer.record.made.accelerator);
         }
         let end = finished.is_some() && disk.chain().last().map(|layer| layer.record.key) == finished;
-        if self.options.explain {
-            self.explain(done, end);
-        }
+        self.explain(done, end);
         if end {
             return Ok(());
         }
@@ -92,6 +89,12 @@ impl<'a> Work<'a> {
             processes.wait().await;
             result
         })
+    }
+
+    /// Returns what the finished disk is found by, if all steps are kept.
+    pub(super) fn finished_key(&self) -> Option<Key> {
+        let last = self.stages.last().map_or_else(|| Some(self.ground.key()), |stage| stage.key);
+        last.map(stage::finished)
     }
 
     /// Puts the disk on the most that there is of it, and takes the key of what comes next: nobody else makes it at the
@@ -206,9 +209,10 @@ impl<'a> Work<'a> {
 
     fn made(&self, disk: &WorkingDisk<'_>, running: &Running, steps: Vec<HistoryStep>) -> Made {
         let parent = disk.chain().last().map(|layer| layer.record.key);
+        let below = disk.chain().last().map(|layer| layer.record.identity());
         let (since, mounts) = (running.since, running.mounts.clone());
         let accelerator = running.builder.accelerator().to_owned();
-        Made { parent, steps, accelerator, since, mounts }
+        Made { parent, below, steps, accelerator, since, mounts }
     }
 
     async fn run_step(
@@ -323,14 +327,18 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn explain(&self, done: usize, end: bool) {
+    /// Explains why stages after the first so many are carried out, if that is asked for.
+    pub(super) fn explain(&self, done: usize, end: bool) {
+        if !self.options.explain {
+            return;
+        }
         let next = self.stages.get(done);
         let forced = next.is_some_and(|stage| stage.is_forced(self.options.no_cache_from));
         let found = Found { stages: done, end, forced };
         self.reporter.send_blocking(explain(&found, self.ingredients, self.last, self.options.name.as_str()));
     }
 
-    fn tell_cached(&self, stage: &Stage) {
+    pub(super) fn tell_cached(&self, stage: &Stage) {
         for step in &self.plan.steps[stage.steps.clone()] {
             if step.number > 1 {
                 self.reporter.send_blocking(started(step, self.plan));

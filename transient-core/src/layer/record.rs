@@ -31,6 +31,8 @@ pub(crate) struct Input {
 pub(crate) struct Made {
     /// The layer that it stands on; `None` on an empty disk, or on an image.
     pub(crate) parent: Option<Key>,
+    /// Which one of that key, if it stands on a layer: what was written above one cannot stand on another.
+    pub(crate) below: Option<Digest>,
     /// The steps, as they may be shown; none at the end of a build.
     pub(crate) steps: Vec<HistoryStep>,
     /// What ran the builder VM's instructions.
@@ -51,21 +53,13 @@ pub(crate) struct Record {
     boot: String,
     synced: bool,
     witness: Witness,
-    /// The file that it stands on: of its parent's key there may be another one by now, with other blocks.
-    below: Option<Witness>,
 }
 
 impl Record {
     /// Returns the record of a layer whose file will not change any more.
-    pub(crate) fn new(
-        key: Key,
-        made: Made,
-        file: &File,
-        below: Option<&Self>,
-        boot: &str,
-    ) -> io::Result<Self> {
-        let (boot, below) = (boot.to_owned(), below.map(|below| below.witness.clone()));
-        Ok(Self { form: FORM, key, made, boot, synced: false, witness: Witness::of(file)?, below })
+    pub(crate) fn new(key: Key, made: Made, file: &File, boot: &str) -> io::Result<Self> {
+        let boot = boot.to_owned();
+        Ok(Self { form: FORM, key, made, boot, synced: false, witness: Witness::of(file)? })
     }
 
     /// Returns the same for a file that is on the disk.
@@ -73,13 +67,13 @@ impl Record {
         Self { synced: true, ..self }
     }
 
-    pub(crate) fn is_synced(&self) -> bool {
-        self.synced
+    /// Tells this layer from others with the same key.
+    pub(crate) fn identity(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(&(&self.key, &self.witness)).unwrap_or_default())
     }
 
-    /// Whether its file was made on that of `below`.
-    pub(crate) fn stands_on(&self, below: Option<&Self>) -> bool {
-        self.below.as_ref() == below.map(|below| &below.witness)
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
     }
 
     /// Whether this is the record of `key`, and the file is still what it was.

@@ -139,13 +139,13 @@ mod tests {
             fs::write(&disk, name.repeat(5000)).expect("written");
             let made = Made {
                 parent: parent.map(|parent| Digest::of(parent.as_bytes())),
+                below: None,
                 steps: vec![HistoryStep::now("it", format!("RUN {name}"), Instant::now())],
                 accelerator: "tcg".to_owned(),
                 since: 1,
                 mounts: Vec::new(),
             };
-            let key = Digest::of(name.as_bytes());
-            drop(cached.publish(key, made, &disk, None, false).expect("published"));
+            drop(cached.publish(Digest::of(name.as_bytes()), made, &disk, false).expect("published"));
         }
         (folder, store)
     }
