@@ -70,7 +70,7 @@ impl<'a> WorkingDisk<'a> {
     /// Has what the steps so far did stand for itself, for this build alone, while the builder goes on.
     pub(super) async fn set_aside(&mut self, builder: &mut Builder, made: Made) -> Result<(), Error> {
         let done = self.go_on(builder).await?;
-        let layer = self.layers.set_aside(Key::none(), made, &done, self.chain.last())?;
+        let layer = self.layers.set_aside(Key::none(), made, &done)?;
         self.chain.push(layer);
         Ok(())
     }
@@ -91,7 +91,7 @@ impl<'a> WorkingDisk<'a> {
     }
 
     fn publish(&mut self, key: Key, made: Made, done: &Path, replace: bool) -> Result<(), Error> {
-        let layer = self.layers.publish(key, made, done, self.chain.last(), replace)?;
+        let layer = self.layers.publish(key, made, done, replace)?;
         self.chain.push(layer);
         Ok(())
     }

@@ -96,9 +96,7 @@ pub(super) fn run(
         && let Some(same) = reservation.share(&file)
     {
         stages.iter().for_each(|stage| work.tell_cached(stage));
-        if options.explain {
-            work.explain(stages.len(), true);
-        }
+        work.explain(stages.len(), true);
         reservation.tell(told);
         let image = reservation.commit_link(&same)?;
         layers.prune(options.cache_limit);

@@ -61,9 +61,7 @@ impl<'a> Work<'a> {
             log.booted(&layer.record.made.accelerator);
         }
         let end = finished.is_some() && disk.chain().last().map(|layer| layer.record.key) == finished;
-        if self.options.explain {
-            self.explain(done, end);
-        }
+        self.explain(done, end);
         if end {
             return Ok(());
         }
@@ -329,7 +327,11 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// Explains why stages after the first so many are carried out, if that is asked for.
     pub(super) fn explain(&self, done: usize, end: bool) {
+        if !self.options.explain {
+            return;
+        }
         let next = self.stages.get(done);
         let forced = next.is_some_and(|stage| stage.is_forced(self.options.no_cache_from));
         let found = Found { stages: done, end, forced };

@@ -53,21 +53,13 @@ pub(crate) struct Record {
     boot: String,
     synced: bool,
     witness: Witness,
-    /// The file that it stands on: of its parent's key there may be another one by now, with other blocks.
-    below: Option<Witness>,
 }
 
 impl Record {
     /// Returns the record of a layer whose file will not change any more.
-    pub(crate) fn new(
-        key: Key,
-        made: Made,
-        file: &File,
-        below: Option<&Self>,
-        boot: &str,
-    ) -> io::Result<Self> {
-        let (boot, below) = (boot.to_owned(), below.map(|below| below.witness.clone()));
-        Ok(Self { form: FORM, key, made, boot, synced: false, witness: Witness::of(file)?, below })
+    pub(crate) fn new(key: Key, made: Made, file: &File, boot: &str) -> io::Result<Self> {
+        let boot = boot.to_owned();
+        Ok(Self { form: FORM, key, made, boot, synced: false, witness: Witness::of(file)? })
     }
 
     /// Returns the same for a file that is on the disk.
@@ -82,11 +74,6 @@ impl Record {
 
     pub(crate) fn is_synced(&self) -> bool {
         self.synced
-    }
-
-    /// Whether its file was made on that of `below`.
-    pub(crate) fn stands_on(&self, below: Option<&Self>) -> bool {
-        self.below.as_ref() == below.map(|below| &below.witness)
     }
 
     /// Whether this is the record of `key`, and the file is still what it was.

@@ -145,8 +145,7 @@ mod tests {
                 since: 1,
                 mounts: Vec::new(),
             };
-            let key = Digest::of(name.as_bytes());
-            drop(cached.publish(key, made, &disk, None, false).expect("published"));
+            drop(cached.publish(Digest::of(name.as_bytes()), made, &disk, false).expect("published"));
         }
         (folder, store)
     }
