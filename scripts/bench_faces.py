@@ -52,7 +52,8 @@ def take_turns(commands, rounds, environment):
     for number in range(rounds + 1):
         for name, command in commands.items():
             # Each build is to be done from the beginning.
-            shutil.rmtree(Path(environment["HOME"], ".cache/transient/layers"), ignore_errors=True)
+            for known in (".cache/transient/layers", ".local/share/transient/backend"):
+                shutil.rmtree(Path(environment["HOME"], known), ignore_errors=True)
             elapsed, _ = run(command, environment)
             # The first round only warms caches.
             if number:

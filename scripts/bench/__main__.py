@@ -8,11 +8,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .programs import run
 from .report import NotAvailable, Table, page
 from .setting import Setting
 from .tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def options() -> argparse.Namespace:
@@ -41,16 +45,16 @@ def options() -> argparse.Namespace:
     return chosen
 
 
-def measure(name: str, setting: Setting) -> list[Table]:
-    """Return the tables of that name; one that cannot be measured says why."""
+def measure(name: str, setting: Setting) -> Iterator[Table]:
+    """Yield the tables of that name; one that cannot be measured says why."""
     begun = time.monotonic()
     print(f"\n{name}", end="", flush=True)
     try:
-        return TABLES[name](setting)
+        yield from TABLES[name](setting)
     except NotAvailable as reason:
-        return [Table(name, ["not available"], "", [[str(reason)]])]
-    finally:
-        print(f"\n  ({time.monotonic() - begun:.0f} s)", end="", flush=True)
+        print(f"\n  not available: {reason}", end="", flush=True)
+        yield Table(name, ["not available"], "", [[str(reason)]])
+    print(f"\n  ({time.monotonic() - begun:.0f} s)", end="", flush=True)
 
 
 def main() -> None:

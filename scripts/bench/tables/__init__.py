@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from . import add, base, debian, flattening, floors, growth, layers, listing, tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..report import Table
     from ..setting import Setting
 
-TABLES: dict[str, Callable[[Setting], list[Table]]] = {
+TABLES: dict[str, Callable[[Setting], Iterable[Table]]] = {
     "floors": floors.tables,
     "tiny": tiny.tables,
     "debian": debian.tables,

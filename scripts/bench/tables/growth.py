@@ -15,6 +15,8 @@ from ..report import Table, mebibytes, shown
 from .listing import backend
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..programs import Run
     from ..setting import Setting
 
@@ -22,10 +24,11 @@ COLUMNS = ["build", "nothing has changed", *MEMORY]
 NOTE = "One run each, with 512 MiB for the guest. " + OF_MEMORY
 
 
-def tables(setting: Setting) -> list[Table]:
+def tables(setting: Setting) -> Iterator[Table]:
     """Steps, files, builds at once, images."""
     setting.ours.build(folder(setting.work / "growbase", TINY, setting.rootfs), name="growbase")
-    return [steps(setting), files(setting), at_once(setting), images(setting)]
+    for table in (steps, files, at_once, images):
+        yield table(setting)
 
 
 def both(setting: Setting, directory) -> list[str]:

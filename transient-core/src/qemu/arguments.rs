@@ -101,6 +101,10 @@ const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 reboot=t tsc=reliab
 /// one boot of some hundreds (QEMU's commit 0d58c660689f, "softmmu: Use async_run_on_cpu in tcg_commit").
 const OTHER_PROCESSORS_LATER: &str = " maxcpus=1";
 
+/// QEMU before 8.1 keeps translated code by its virtual address: with random addresses, each process has all of its code
+/// translated anew, which takes longer than most processes do, and much memory of the host.
+const FIXED_ADDRESSES: &str = " norandmaps";
+
 impl Configuration {
     /// Returns the arguments, the program's name not included.
     pub(crate) fn arguments(&self, memory: &Memory) -> Vec<OsString> {
@@ -114,8 +118,11 @@ impl Configuration {
         arguments.option("-smp", self.cpus.to_string());
         arguments.option("-kernel", &self.kernel);
         arguments.option("-initrd", &self.initramfs);
-        let later = if self.accelerated == Accelerated::Tcg { OTHER_PROCESSORS_LATER } else { "" };
-        arguments.option("-append", format!("{KERNEL_ARGUMENTS}{later}"));
+        let emulated = match self.accelerated {
+            Accelerated::Tcg => [OTHER_PROCESSORS_LATER, FIXED_ADDRESSES].concat(),
+            Accelerated::Kvm => String::new(),
+        };
+        arguments.option("-append", format!("{KERNEL_ARGUMENTS}{emulated}"));
 
         arguments.option("-chardev", format!("socket,id=qmp,fd={QMP_FD}"));
         arguments.option("-mon", "chardev=qmp,mode=control");
