@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::accelerator::{self, Choice};
 use super::appliance::Appliance;
-use super::saved::{self, SavedBuilders};
-use super::saving::Start;
+use super::saved::{self, SavedBuilders, Saving};
+use super::saving::{self, Start};
 use super::vm::Builder;
 use super::{Network, VmOptions, resources};
 use crate::event::{Event, Reporter};
@@ -73,7 +73,8 @@ impl Boot<'_> {
         }
     }
 
-    /// Restores a saved builder. If there is none, boots, and saves what has booted.
+    /// Restores a saved builder. If there is none, boots, and has another one saved in the background. If that came to
+    /// nothing before, for builds are short or the host is busy, this one is saved, which takes a second.
     async fn emulated(&self) -> Result<Builder, Error> {
         let configuration = self.configuration(Accelerated::Tcg);
         let timeout = self.options.ssh_timeout.unwrap_or(SSH_TIMEOUT * TCG_SCALE);
@@ -91,11 +92,28 @@ impl Boot<'_> {
                 restored => return restored,
             }
         }
-        let start = match builders.begin(key) {
-            Some(place) => Start::saving(place, configuration.memory),
-            None => Start::Boot,
+        let Some(place) = builders.begin(key) else {
+            return self.attempt(&configuration, Start::Boot, timeout).await;
         };
-        self.attempt(&configuration, start, timeout).await
+        if place.again {
+            let start = Start::saving(place, configuration.memory);
+            return self.attempt(&configuration, start, timeout).await;
+        }
+        let mut builder = self.attempt(&configuration, Start::Boot, timeout).await?;
+        builder.saving = Some(self.save_another(place, configuration));
+        Ok(builder)
+    }
+
+    /// Has another builder, which never sees a disk, boot and saved in the background.
+    fn save_another(&self, place: Saving, configuration: Configuration) -> AbortOnDropHandle<()> {
+        let configuration = Configuration { disk: None, background: true, ..configuration };
+        let work = saving::save_another(configuration, place, self.processes.clone());
+        AbortOnDropHandle::new(tokio::spawn(async {
+            match work.await {
+                Ok(()) => tracing::debug!("a builder VM was saved"),
+                Err(error) => tracing::info!("no builder VM is saved: {}", error.report()),
+            }
+        }))
     }
 
     async fn boot(&self, accelerated: Accelerated, timeout: Duration) -> Result<Builder, Error> {
@@ -137,6 +155,7 @@ impl Boot<'_> {
             accelerator,
             reporter: self.reporter.clone(),
             snapshots: 0,
+            saving: None,
         })
     }
 
@@ -152,8 +171,9 @@ impl Boot<'_> {
             cpus: resources::cpus(self.options),
             kernel: self.appliance.kernel.clone(),
             initramfs: self.appliance.initramfs.clone(),
-            disk: self.disk.clone(),
+            disk: Some(self.disk.clone()),
             network: self.options.network == Network::User,
+            background: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::boot_id;
 use crate::layer::{Digest, Key, KeyMaker};
-use crate::qemu::{Configuration, Disk, Memory};
+use crate::qemu::{Configuration, Memory};
 use crate::store::{Lock, Scratch};
 use crate::witness::Witness;
 
@@ -55,6 +55,8 @@ pub(super) struct Saving {
     builders: SavedBuilders,
     key: Key,
     scratch: Scratch,
+    /// Whether it was begun before, and came to nothing.
+    pub(super) again: bool,
     _lock: Lock,
 }
 
@@ -80,7 +82,7 @@ pub(super) fn key(configuration: &Configuration, appliance: &str) -> Option<Key>
     let machine = Configuration {
         kernel: PathBuf::new(),
         initramfs: PathBuf::new(),
-        disk: Disk::default(),
+        disk: None,
         ..configuration.clone()
     };
     machine
@@ -119,7 +121,15 @@ impl SavedBuilders {
         fs::create_dir_all(&self.folder).ok()?;
         let lock = Lock::try_take(&self.folder.join(format!("{key}.lock"))).ok()??;
         let scratch = Scratch::make_clean(&self.folder, SCRATCH).ok()?;
-        Some(Saving { builders: self, key, scratch, _lock: lock })
+        let begun = self.begun(key);
+        let again = begun.exists();
+        File::create(begun).ok()?;
+        Some(Saving { builders: self, key, scratch, again, _lock: lock })
+    }
+
+    /// The file that says that it was begun to save a builder, until that is done.
+    fn begun(&self, key: Key) -> PathBuf {
+        self.folder.join(format!("{key}.begun"))
     }
 
     /// Nobody sees a half of it: it goes under another name.
@@ -161,6 +171,7 @@ impl Saving {
             self.builders.throw_away(&folder);
         }
         fs::rename(whole, folder)?;
+        fs::remove_file(self.builders.begun(self.key))?;
         self.builders.prune();
         Ok(())
     }
@@ -301,8 +312,12 @@ mod tests {
         assert!(fixture.builders().begin(key).is_none());
         assert!(fixture.builders().find(key).is_none());
         drop(saving);
-        assert!(fixture.builders().begin(key).is_some());
-        assert_eq!(fs::read_dir(fixture.cache.path().join(FOLDER)).expect("there").count(), 0);
+        assert!(fixture.builders().begin(key).is_some_and(|saving| saving.again));
+        assert_eq!(fs::read_dir(fixture.cache.path().join(FOLDER)).expect("there").count(), 1);
+        fixture.save("a");
+        assert_eq!(fs::read_dir(fixture.cache.path().join(FOLDER)).expect("there").count(), 1);
+        fixture.builders().remove(key);
+        assert!(fixture.builders().begin(key).is_some_and(|saving| !saving.again));
     }
 
     #[test]
@@ -323,10 +338,11 @@ mod tests {
             cpus: 2,
             kernel: "/a/kernel".into(),
             initramfs: "/a/initramfs".into(),
-            disk: Disk::default(),
+            disk: None,
             network: true,
+            background: false,
         };
-        let same = Configuration { kernel: "/b/kernel".into(), ..configuration.clone() };
+        let same = Configuration { kernel: "/b/kernel".into(), background: true, ..configuration.clone() };
         assert_eq!(key(&configuration, "a"), key(&same, "a"));
         let others = [
             Configuration { memory: 2 << 30, ..configuration.clone() },

@@ -4,17 +4,22 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio_util::task::TaskTracker;
 use transient_guest::protocol::SETTLE;
 
 use super::saved::{LONGEST_STATE, Saved, Saving};
 use super::session::{Session, lost};
-use crate::qemu::{Memory, Monitor};
+use crate::qemu::{Channels, Configuration, Machine, Memory, Monitor};
 use crate::{Error, ErrorKind};
+
+/// What runs in the background may be kept waiting for long.
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a machine comes to run a guest.
 pub(super) enum Start {
@@ -30,11 +35,7 @@ pub(super) enum Start {
 impl Start {
     /// Boots and saves, if this host can have a machine's memory in a file that is not on a disk.
     pub(super) fn saving(place: Saving, size: u64) -> Self {
-        if !may_be_file(size) {
-            return Self::Boot;
-        }
-        let memory = rustix::fs::memfd_create(c"builder", MemfdFlags::CLOEXEC).map(File::from);
-        match memory.map_err(io::Error::from).and_then(|memory| memory.set_len(size).map(|()| memory)) {
+        match make_memory(size) {
             Ok(memory) => Self::BootAndSave { place, memory },
             Err(error) => {
                 tracing::debug!("no builder VM is saved: {error}");
@@ -84,11 +85,37 @@ impl Start {
     }
 }
 
-/// Whether QEMU can be given a file of this size as its memory.
-fn may_be_file(size: u64) -> bool {
+/// Makes a file of so many bytes that is not on a disk.
+fn make_memory(size: u64) -> io::Result<File> {
     // To make a file larger than this is deadly.
     let limit = getrlimit(Resource::Fsize).current;
-    limit.is_none_or(|limit| limit >= size) && Path::new("/proc/self/fd").is_dir()
+    if limit.is_some_and(|limit| limit < size) || !Path::new("/proc/self/fd").is_dir() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let memory = File::from(rustix::fs::memfd_create(c"builder", MemfdFlags::CLOEXEC)?);
+    memory.set_len(size)?;
+    Ok(memory)
+}
+
+/// Boots a builder that has no disk, and saves it. Dropping this ends it.
+pub(super) async fn save_another(
+    configuration: Configuration,
+    place: Saving,
+    processes: TaskTracker,
+) -> Result<(), Error> {
+    let failed = |error| Error::io("a machine cannot have a file as its memory", error);
+    let memory = make_memory(configuration.memory).map_err(failed)?;
+    let shared = Memory::File(memory.try_clone().map_err(failed)?);
+    let (machine, Channels { monitor, mut control, data: _data }) =
+        Machine::start(&configuration, shared, &processes)?;
+    let saved = machine.guard(async {
+        let monitor = machine.monitor(monitor, BACKGROUND_TIMEOUT);
+        let (monitor, ()) = tokio::try_join!(monitor, settle(&mut control))?;
+        save(&monitor, place, memory).await
+    });
+    let saved = saved.await;
+    machine.kill().await;
+    saved
 }
 
 /// Waits until a guest has nothing left to do.

@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio_util::task::AbortOnDropHandle;
 use transient_guest::protocol::{FailureCause, MountedDevice, Placement, Reply, Request};
 
 use super::bulk::FrameWriter;
@@ -26,6 +27,8 @@ pub(crate) struct Builder {
     pub(super) reporter: Reporter,
     /// How often the disk has got a new file.
     pub(super) snapshots: usize,
+    /// What saves another one, for later builds; it ends with this one.
+    pub(super) saving: Option<AbortOnDropHandle<()>>,
 }
 
 impl Builder {

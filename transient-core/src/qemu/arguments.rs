@@ -44,8 +44,11 @@ pub(crate) struct Configuration {
     pub(crate) cpus: u32,
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: PathBuf,
-    pub(crate) disk: Disk,
+    /// Without it, there is a device that does nothing in its place.
+    pub(crate) disk: Option<Disk>,
     pub(crate) network: bool,
+    /// Whether it only gets what others leave of the host's processors.
+    pub(crate) background: bool,
 }
 
 /// What a machine has in its memory when it starts.
@@ -69,7 +72,7 @@ impl Memory {
 }
 
 /// The machine's one disk: a qcow2 file whose content nobody needs after a crash.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) path: PathBuf,
     /// The qcow2 files that it stands on, the lowest first, whatever the files themselves name.
@@ -134,7 +137,7 @@ impl Configuration {
             arguments.option("-device", format!("virtserialport,chardev={id},name={name}"));
         }
 
-        arguments.option("-blockdev", self.disk.node());
+        arguments.option("-blockdev", self.disk.as_ref().map_or_else(no_disk, Disk::node));
         arguments.option("-device", "virtio-blk-pci,drive=disk0");
         if self.network {
             arguments.network();
@@ -146,6 +149,10 @@ impl Configuration {
 /// Returns what QEMU calls the disk's file after so many snapshots.
 pub(crate) fn node_name(snapshots: usize) -> String {
     format!("disk{snapshots}")
+}
+
+fn no_disk() -> String {
+    block::nothing(&node_name(0)).to_string()
 }
 
 impl Disk {
@@ -212,11 +219,12 @@ mod tests {
             cpus: 2,
             kernel: "/appliance/kernel".into(),
             initramfs: "/appliance/initramfs".into(),
-            disk: Disk {
+            disk: Some(Disk {
                 path: "/store/a,b\"c/disk.qcow2".into(),
                 below: vec!["/base".into(), "/layer".into()],
-            },
+            }),
             network,
+            background: false,
         };
         let words: Vec<_> = configuration
             .arguments(memory)

@@ -21,6 +21,11 @@ pub(crate) fn writable(path: &Path, name: &str) -> Value {
     })
 }
 
+/// A disk of no use, which takes no place.
+pub(crate) fn nothing(name: &str) -> Value {
+    json!({ "node-name": name, "driver": "null-co", "size": 1 << 20, "read-zeroes": true })
+}
+
 /// qcow2 files that stand on each other, the lowest first; `None` when there are none.
 pub(crate) fn chain(files: &[PathBuf]) -> Option<Value> {
     files.iter().fold(None, |below, path| {

@@ -11,5 +11,5 @@ mod saving;
 mod trouble;
 
 pub(crate) use arguments::{Accelerated, Configuration, Disk, Memory, node_name};
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Channels, Machine};
 pub(crate) use qmp::Monitor;

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::Pid;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
@@ -14,6 +15,9 @@ use crate::{Error, ErrorKind};
 
 /// How much of QEMU's own words is kept.
 const WORDS_MAX: u64 = 16 * 1024;
+
+/// The least that a process can ask of the host's processors (`setpriority(2)`).
+const NICEST: i32 = 19;
 
 /// Starts QEMU with these descriptors, each under its number.
 pub(crate) fn spawn(
@@ -32,7 +36,19 @@ pub(crate) fn spawn(
     crate::sys::die_with_parent(&mut command);
     let mut command = Command::from(command);
     command.kill_on_drop(true);
-    command.spawn().map_err(|error| not_started(configuration, &error))
+    let child = command.spawn().map_err(|error| not_started(configuration, &error))?;
+    if configuration.background {
+        yield_to_others(&child);
+    }
+    Ok(child)
+}
+
+/// The threads that it starts have its priority too.
+fn yield_to_others(child: &Child) {
+    let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    if let Err(error) = rustix::process::setpriority_process(pid, NICEST) {
+        tracing::debug!("QEMU runs with the usual priority: {error}");
+    }
 }
 
 fn not_started(configuration: &Configuration, error: &std::io::Error) -> Error {
