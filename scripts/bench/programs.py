@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 KVM_VERDICT = "kvm-does-not-work.json"
 """What transient learned about this machine once; it is no state of a builder."""
-GUEST_MEMORY = 512 << 20
-"""That of the builds whose memory is watched."""
+GUEST_MEMORY = 2 << 30
+"""That of the builds whose memory is watched: what others get too, so that they start from the same state."""
 WRITING = "Writing the image"
 
 
