@@ -93,11 +93,9 @@ fn load_boot_modules() -> io::Result<()> {
 }
 
 /// Loads what most builds need, for those that go on from here.
-fn load_likely_modules() {
-    for group in ["ext4", "net"] {
-        if let Err(failure) = modules::load(group) {
-            eprintln!("transient-guest: {}", failure.message);
-        }
+fn load_likely_module() {
+    if let Err(failure) = modules::load("ext4") {
+        eprintln!("transient-guest: {}", failure.message);
     }
 }
 
@@ -132,7 +130,7 @@ async fn read_preamble(control: &mut port::Port, processors: JoinHandle<()>) -> 
         }
         // Nothing else happens meanwhile.
         processors.take().map(JoinHandle::join);
-        load_likely_modules();
+        load_likely_module();
         control.write_all(SETTLE).await?;
     }
     let mut rest = [0; Preamble::REST];

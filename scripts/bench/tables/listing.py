@@ -37,8 +37,10 @@ def listed(setting: Setting, images: Path) -> float:
 
 
 def backend(setting: Setting, count: int) -> Path:
-    """Make a backend of so many empty images."""
+    """Return a backend of so many empty images, made where it is missing."""
     images = setting.work / f"images{count}"
+    if images.exists():
+        return images
     images.mkdir()
     first = images / "image0"
     run(["qemu-img", "create", "-q", "-f", "qcow2", first, "1G"], setting.ours.environment)
