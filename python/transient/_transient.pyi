@@ -134,8 +134,8 @@ class Store:
             cpus: Of the builder VM, 1 to 255; else all of the host, up to 4.
             accelerator: What runs the builder VM's instructions.
             network: The network of RUN.
-            warm_start: Restore a builder VM that was saved when it had booted, which is faster than to boot; where there
-                is none, save one. Only without KVM.
+            warm_start: Restore a builder VM that was saved when it had booted, which is faster than to boot;
+                where there is none, save one. Only without KVM.
             qemu: The program, a name or a path; else `qemu-system-x86_64`.
             qmp_timeout: Seconds that QEMU may take to answer; else 10.
             ssh_timeout: Seconds that the builder VM may take to answer; else 90, and 270 without KVM.

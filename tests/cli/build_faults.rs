@@ -173,7 +173,8 @@ fn a_kvm_that_does_not_work() {
          echo tcg >> \"$HOME/started\"\nexec qemu-system-x86_64 \"$@\"\n",
     );
     fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
-    let more = ["--progress", "json", "--qemu-bin-name", qemu.to_str().unwrap(), "--accel"];
+    let more =
+        ["--progress", "json", "--no-warm-start", "--qemu-bin-name", qemu.to_str().unwrap(), "--accel"];
     let outcome = sandbox.build("broken", crate::fixture::TINY, &[&more[..], &["kvm"]].concat()).exits(1);
     let error = error_of(&sandbox, &outcome, "broken");
     assert_eq!(error["kind"], "kvm-unusable", "{error}");
