@@ -12,7 +12,7 @@ export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
 meson setup "$work/c" examples/c > "$work/log" && meson compile -C "$work/c" >> "$work/log" || { cat "$work/log"; exit 1; }
 cmake -S examples/cpp -B "$work/cpp" >> "$work/log" && cmake --build "$work/cpp" >> "$work/log" || { cat "$work/log"; exit 1; }
 
-mkdir "$work/image" "$work/home"
+mkdir "$work/image"
 scripts/busybox-rootfs.sh "$work/image/rootfs.tar.gz"
 cat > "$work/image/Imagefile" <<END
 FROM scratch
@@ -23,13 +23,14 @@ RUN echo "hello from \$(uname)"
 END
 
 # Nothing but the installation: the library finds the appliance beside itself.
-clean() { env -i HOME="$work/home" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+clean() { env -i HOME="$home" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 for program in c cpp; do
     # Each is to build, and not to find what the other has built.
-    rm -rf "$work/home/.cache/transient/layers"
+    home=$work/home-$program
+    mkdir "$home"
     clean "$work/$program/build" "$work/image" "built-in-$program" | tee "$work/output"
     grep -q '^hello from Linux$' "$work/output"
-    grep -q "^$work/home/.local/share/transient/backend/built%2Din%2D$program\$" "$work/output"
+    grep -q "^$home/.local/share/transient/backend/built%2Din%2D$program\$" "$work/output"
 done
 clean "$prefix/bin/transient" image ls --format json | grep -q built-in-cpp
 test -s "$prefix/share/man/man1/transient-image-build.1"
