@@ -59,8 +59,11 @@ def project(pytester: pytest.Pytester, rootfs: Path, qemu: Qemu) -> pytest.Pytes
     pytester.makeconftest(f"""
         import pytest
 
-        # tcg, because auto starts QEMU twice on a host that it does not know, if kvm does not work there.
-        OPTIONS = {{"memory": "512MiB", "accelerator": "tcg", "qemu": {str(qemu.program)!r}}}
+        # tcg, because auto starts QEMU twice on a host that it does not know, if kvm does not work there;
+        # and so does a warm start, to save a second one.
+        OPTIONS = {{
+            "memory": "512MiB", "accelerator": "tcg", "warm_start": False, "qemu": {str(qemu.program)!r},
+        }}
 
         @pytest.fixture(scope="session")
         def image(transient_image):
