@@ -21,8 +21,8 @@ from transient import events
 
 def on_event(event):
     match event:
-        case events.StepStarted(step=5):
-            print("sleeping", flush=True)
+        case events.Output(data=data):
+            print(data.decode(), end="", flush=True)
 
 store = transient.Store(sys.argv[1], sys.argv[2])
 try:
@@ -37,7 +37,7 @@ except KeyboardInterrupt as interrupt:
 def endless(store: transient.Store, build_dir: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a program that has come to the last step of a build, which does not end."""
     with (build_dir / "Imagefile").open("a") as file:
-        file.write("RUN sleep 1000\n")
+        file.write("RUN echo sleeping; sleep 1000\n")
     with subprocess.Popen(
         [sys.executable, "-c", BUILD, store.backend, store.vmstore, build_dir],
         stdout=subprocess.PIPE,
