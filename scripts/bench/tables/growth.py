@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..setting import Setting
 
 COLUMNS = ["build", "nothing has changed", *MEMORY]
-NOTE = "One run each, with 512 MiB for the guest. " + OF_MEMORY
+NOTE = "One run each, with 2 GiB for the guest. " + OF_MEMORY
 
 
 def tables(setting: Setting) -> Iterator[Table]:
