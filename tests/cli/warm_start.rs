@@ -97,6 +97,20 @@ fn a_builder_that_cannot_be_restored_is_booted_and_saved_anew() {
 }
 
 #[test]
+fn a_qemu_that_cannot_be_saved_boots_each_time() {
+    let sandbox = Sandbox::cold();
+    rootfs(&sandbox);
+    let script =
+        "#!/bin/sh\ncase \" $* \" in *memory-backend-file*) exit 1 ;; esac\nexec qemu-system-x86_64 \"$@\"\n";
+    let program = sandbox.write("bin/qemu", script);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for _ in 0..3 {
+        let built = build(&sandbox, "new", &["--qemu-bin-name", program.to_str().unwrap()]).exits(0);
+        assert!(!is_warm(&built) && built.stderr.is_empty(), "{built:?}");
+    }
+}
+
+#[test]
 fn whoever_wants_none_gets_none() {
     let sandbox = Sandbox::cold();
     rootfs(&sandbox);

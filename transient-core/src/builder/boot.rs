@@ -83,7 +83,7 @@ impl Boot<'_> {
         let Some(key) = key else { return self.attempt(&configuration, Start::Boot, timeout).await };
         let builders = SavedBuilders::below(self.cache);
         if let Some(saved) = builders.find(key) {
-            let trial = self.options.ssh_timeout.unwrap_or(RESTORE_TRIAL);
+            let trial = timeout.min(RESTORE_TRIAL);
             match self.attempt(&configuration, Start::Restore(saved), trial).await {
                 Err(error) => {
                     tracing::info!("a saved builder VM does not run: {}", error.report());
@@ -96,12 +96,28 @@ impl Boot<'_> {
             return self.attempt(&configuration, Start::Boot, timeout).await;
         };
         if place.again {
-            let start = Start::saving(place, configuration.memory);
-            return self.attempt(&configuration, start, timeout).await;
+            return self.boot_and_save(&configuration, place, timeout).await;
         }
         let mut builder = self.attempt(&configuration, Start::Boot, timeout).await?;
         builder.saving = Some(self.save_another(place, configuration));
         Ok(builder)
+    }
+
+    /// Boots a builder that is saved before it is given any work; if QEMU cannot do that, one that is not.
+    async fn boot_and_save(
+        &self,
+        configuration: &Configuration,
+        place: Saving,
+        timeout: Duration,
+    ) -> Result<Builder, Error> {
+        let start = Start::saving(place, configuration.memory);
+        match self.attempt(configuration, start, timeout).await {
+            Err(error) if error.kind() == ErrorKind::QemuFailed => {
+                tracing::info!("no builder VM is saved: {}", error.report());
+                self.attempt(configuration, Start::Boot, timeout).await
+            }
+            result => result,
+        }
     }
 
     /// Has another builder, which never sees a disk, boot and saved in the background.

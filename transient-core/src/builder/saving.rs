@@ -1,4 +1,4 @@
-//! How a machine comes to run a guest, and saving one that has booted.
+//! The ways to a guest that takes operations: booting, saving what has booted, and going on from there.
 
 use std::fs::File;
 use std::io;
