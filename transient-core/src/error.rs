@@ -32,6 +32,14 @@ pub enum ErrorKind {
     ImageExists = 204,
     /// A file is there already that would have to be replaced.
     FileExists = 205,
+    /// The VM store has no VM of that name.
+    VmNotFound = 210,
+    /// The VM store has a VM of that name already.
+    VmExists = 211,
+    /// Somebody else uses the VM.
+    VmInUse = 212,
+    /// No VM of that name runs, or none that SSH reaches.
+    VmNotRunning = 213,
     /// A program that is needed is not installed.
     MissingProgram = 300,
     /// A program that is needed could not be run, or failed.
@@ -54,6 +62,8 @@ pub enum ErrorKind {
     KvmUnusable = 404,
     /// The connection to the builder VM broke, or made no sense.
     ConnectionLost = 405,
+    /// The guest does not let us in by SSH, or is another one than before.
+    SshFailed = 406,
     /// A command of the image ended with a non-zero status, see [`Error::exit_status`].
     CommandFailed = 500,
     /// A step could not be carried out in the guest.
@@ -86,6 +96,10 @@ impl ErrorKind {
         Self::SourceFailed,
         Self::ImageExists,
         Self::FileExists,
+        Self::VmNotFound,
+        Self::VmExists,
+        Self::VmInUse,
+        Self::VmNotRunning,
         Self::MissingProgram,
         Self::ProgramFailed,
         Self::HostDiskFull,
@@ -97,6 +111,7 @@ impl ErrorKind {
         Self::GuestOutOfMemory,
         Self::KvmUnusable,
         Self::ConnectionLost,
+        Self::SshFailed,
         Self::CommandFailed,
         Self::StepFailed,
         Self::InvalidSource,
@@ -125,6 +140,10 @@ impl ErrorKind {
             Self::SourceFailed => "source-failed",
             Self::ImageExists => "image-exists",
             Self::FileExists => "file-exists",
+            Self::VmNotFound => "vm-not-found",
+            Self::VmExists => "vm-exists",
+            Self::VmInUse => "vm-in-use",
+            Self::VmNotRunning => "vm-not-running",
             Self::MissingProgram => "missing-program",
             Self::ProgramFailed => "program-failed",
             Self::HostDiskFull => "host-disk-full",
@@ -136,6 +155,7 @@ impl ErrorKind {
             Self::GuestOutOfMemory => "guest-out-of-memory",
             Self::KvmUnusable => "kvm-unusable",
             Self::ConnectionLost => "connection-lost",
+            Self::SshFailed => "ssh-failed",
             Self::CommandFailed => "command-failed",
             Self::StepFailed => "step-failed",
             Self::InvalidSource => "invalid-source",

@@ -63,6 +63,19 @@ pub enum Event {
         /// Whether it did not boot: it was restored from one that was saved.
         warm: bool,
     },
+    /// Everything is in place, and a VM starts.
+    VmStarting {
+        /// Its name.
+        name: String,
+        /// The image that it starts from.
+        image: String,
+    },
+    /// A VM's serial console showed something, before SSH was connected.
+    SerialOutput {
+        /// The bytes, as they came. In JSON: text, with what is not UTF-8 replaced.
+        #[serde(serialize_with = "text")]
+        data: Vec<u8>,
+    },
     /// A command of the image wrote something.
     Output {
         /// Where to.

@@ -41,6 +41,8 @@ mod source;
 mod store;
 mod suggest;
 mod sys;
+mod terminal;
+mod vm;
 mod witness;
 
 pub use build::{
@@ -60,6 +62,10 @@ pub use source::{ImportOptions, import, pull};
 pub use store::{
     HistoryStep, ImageCheck, Inspection, Listing, MadeBy, Parent, Provenance, PruneOptions, Pruned, Store,
     tag,
+};
+pub use vm::{
+    ConfigFile, CopyOptions, FileCopy, RunOptions, RunningVm, SharedFolder, SshCommand, SshInput, SshOptions,
+    SshSession, Vm, VmConfig, VmInfo, VmListing, commit, copy, create, run, ssh, start,
 };
 
 /// What the README shows compiles.

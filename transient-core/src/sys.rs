@@ -19,9 +19,14 @@ pub(crate) fn block_broken_pipes() {
 ///
 /// The caller must keep that thread until the child has ended.
 pub(crate) fn die_with_parent(command: &mut Command) {
+    signal_with_parent(command, Signal::KILL);
+}
+
+/// As [`die_with_parent`], by a signal that the child may take as a reason to end in order.
+pub(crate) fn signal_with_parent(command: &mut Command, signal: Signal) {
     let parent = getpid();
     let in_child = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
+        set_parent_process_death_signal(Some(signal))?;
         // It is inherited.
         SigSet::from_iter([Interrupt::SIGPIPE]).thread_unblock()?;
         // A parent that died before the line above sends no signal any more.

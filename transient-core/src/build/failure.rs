@@ -7,9 +7,8 @@ use super::log::Log;
 use super::run::write_image;
 use super::work::Work;
 use super::{BuildOptions, OnFailure};
-use crate::builder::check_terminal;
 use crate::event::Event;
-use crate::{Error, ErrorKind, ImageName, Store};
+use crate::{Error, ErrorKind, ImageName, Store, terminal};
 
 /// Why the steps were not carried out.
 pub(super) struct Failure {
@@ -49,7 +48,7 @@ impl BuildOptions {
 /// Refuses what could not be done when a step fails, before any is carried out.
 pub(super) fn check(store: &Store, options: &BuildOptions) -> Result<(), Error> {
     if options.on_failure == OnFailure::Shell {
-        check_terminal(options.terminal.as_ref()).map_err(|_| {
+        terminal::check(options.terminal.as_ref()).map_err(|_| {
             Error::new(ErrorKind::NotATerminal, "a shell on failure needs a terminal, and there is none")
                 .hint("run the build in a terminal; --keep-failed keeps the state before the step as an image instead")
         })?;
@@ -110,7 +109,7 @@ impl<'a> Work<'a> {
 
     /// Lets a person look around in the state before a step.
     fn open_shell(&self, step: usize, error: &Error, disk: &mut WorkingDisk<'a>) -> Result<(), Error> {
-        let terminal = check_terminal(self.options.terminal.as_ref())?;
+        let terminal = terminal::check(self.options.terminal.as_ref())?;
         // Before the boot: the terminal is in raw mode when the shell is there.
         self.reporter.send_blocking(Event::StepFailed { step, error: error.report() });
         self.note(format!(
@@ -136,7 +135,8 @@ impl<'a> Work<'a> {
             let accelerator = running.builder.accelerator();
             running.builder.finish().await.map(|()| accelerator)
         })?;
-        let image = write_image(disk, self.options.compress, &reservation, self.reporter, self.cancel)?;
+        let image =
+            write_image(&disk.files(), self.options.compress, &reservation, self.reporter, self.cancel)?;
         reservation.tell(log.making_of(name, &self.appliance.description.key, accelerator));
         reservation.commit(&image).map(drop)
     }

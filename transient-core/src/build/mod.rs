@@ -26,6 +26,7 @@ use std::time::Instant;
 pub use check::check;
 pub use explain::{Difference, DifferenceKind};
 pub use plan::{DiskLayout, Plan, Step};
+pub(crate) use run::write_image;
 pub use transient_guest::protocol::{Mount, Partition as PlacedPartition, PartitionKind};
 
 use crate::builder::VmOptions;

@@ -13,7 +13,7 @@ use super::plan::{Plan, Step};
 use super::stage::{Ground, stages};
 use super::work::{Work, finished, placed, started};
 use super::{BuildOptions, IMAGEFILE, failure, transfer};
-use crate::builder::{appliance, check_terminal};
+use crate::builder::appliance;
 use crate::event::{Event, Reporter};
 use crate::image::Image;
 use crate::image::header::Header;
@@ -21,7 +21,7 @@ use crate::imagefile::{Base, Imagefile, Instruction};
 use crate::layer::{Layers, digest_of};
 use crate::process::qemu_img;
 use crate::store::{Reservation, Told};
-use crate::{CancelToken, CompressionType, Error, ErrorKind, Store, source};
+use crate::{CancelToken, CompressionType, Error, ErrorKind, Store, source, terminal};
 
 /// Builds; the calling thread outlives every process that it starts.
 pub(super) fn run(
@@ -109,7 +109,7 @@ pub(super) fn run(
     }
     let image = std::thread::scope(|scope| {
         scope.spawn(|| layers.sync(disk.chain()));
-        write_image(&disk, options.compress, &reservation, reporter, cancel)
+        write_image(&disk.files(), options.compress, &reservation, reporter, cancel)
     })?;
     let told: Told = log.into_making(&appliance.description.key).into();
     reservation.tell(Told { recipe: work.recipe(&disk), ..told });
@@ -136,7 +136,7 @@ fn check<'p>(plan: &'p Plan, context: &Context, options: &BuildOptions) -> Resul
             Instruction::Add(transfer) => {
                 transfer.sources.iter().try_for_each(|source| transfer::check_add(context, source))
             }
-            Instruction::Inspect => check_terminal(options.terminal.as_ref()).map(drop),
+            Instruction::Inspect => terminal::check(options.terminal.as_ref()).map(drop),
             _ => Ok(()),
         }
         .map_err(|error| (step, error))
@@ -157,9 +157,9 @@ fn check_no_cache_from(plan: &Plan, options: &BuildOptions) -> Result<(), Error>
     }
 }
 
-/// Flattens the disk and all that is below it into one compact file.
-pub(super) fn write_image(
-    disk: &WorkingDisk<'_>,
+/// Flattens the files of a disk, which stand on each other, the lowest first, into one compact file.
+pub(crate) fn write_image(
+    files: &[PathBuf],
     compress: Option<CompressionType>,
     reservation: &Reservation,
     reporter: &Reporter,
@@ -167,10 +167,9 @@ pub(super) fn write_image(
 ) -> Result<PathBuf, Error> {
     let image = reservation.folder().join("image.qcow2");
     let task = "Writing the image";
-    let files = disk.files();
     let total = files.iter().map(|file| occupied(file)).sum();
     let mut progress = |part: f64| reporter.progress(task, (part * total as f64) as u64, Some(total));
-    qemu_img::flatten(&files, compress, &image, &mut progress, cancel)?;
+    qemu_img::flatten(files, compress, &image, &mut progress, cancel)?;
     let finished = Event::Progress { task: task.to_owned(), done: total, total: Some(total), finished: true };
     reporter.send_blocking(finished);
     Ok(image)

@@ -16,13 +16,13 @@ use super::log::Log;
 use super::plan::{Plan, Step};
 use super::stage::{self, Ground, Stage};
 use super::{BuildOptions, transfer};
-use crate::builder::{Boot, Builder, appliance, check_terminal};
+use crate::builder::{Boot, Builder, appliance};
 use crate::error::Location;
 use crate::event::{Event, Reporter};
 use crate::imagefile::{Imagefile, Instruction};
 use crate::layer::{Key, Layer, Layers, Made};
 use crate::store::{HistoryStep, Lock};
-use crate::{CancelToken, Error, ErrorKind};
+use crate::{CancelToken, Error, ErrorKind, terminal};
 
 /// Everything that the steps of one build need.
 pub(super) struct Work<'a> {
@@ -320,7 +320,7 @@ impl<'a> Work<'a> {
     }
 
     async fn inspect(&self, builder: &Builder) -> Result<(), Error> {
-        let terminal = check_terminal(self.options.terminal.as_ref())?;
+        let terminal = terminal::check(self.options.terminal.as_ref())?;
         let status = builder.inspect(terminal).await?;
         // What a person last typed may well have failed; the build goes on.
         tracing::debug!("the shell of INSPECT ended with status {status}");

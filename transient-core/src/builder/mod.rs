@@ -8,13 +8,11 @@ mod resources;
 mod saved;
 mod saving;
 mod session;
-mod terminal;
 mod vm;
 
 use std::path::PathBuf;
 
 pub(crate) use boot::Boot;
-pub(crate) use terminal::check as check_terminal;
 pub(crate) use vm::Builder;
 use vm::failure_kind;
 

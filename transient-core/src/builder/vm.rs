@@ -10,10 +10,10 @@ use transient_guest::protocol::{FailureCause, MountedDevice, Placement, Reply, R
 
 use super::bulk::FrameWriter;
 use super::session::{Session, lost};
-use super::terminal;
 use crate::build::Terminal;
 use crate::event::{Event, Reporter, Stream};
 use crate::qemu::{Machine, Monitor, node_name};
+use crate::terminal::{self, Start};
 use crate::{Error, ErrorKind};
 
 /// A booted builder VM.
@@ -116,7 +116,8 @@ impl Builder {
 
     /// Runs a shell in the image on a person's terminal. Returns its exit status.
     pub(crate) async fn inspect(&self, terminal: &Terminal) -> Result<u32, Error> {
-        let work = async { terminal::inspect(self.session.channel().await?, terminal).await };
+        let work =
+            async { terminal::join(self.session.channel().await?, terminal, Start::Shell, lost).await };
         self.machine.guard(work).await
     }
 

@@ -23,6 +23,12 @@ pub struct Locations {
     pub appliance: Option<PathBuf>,
     /// Folders that may hold an appliance, the first that does is used.
     pub appliances: Vec<PathBuf>,
+    /// The folder of the VMs that run. It belongs to this user alone.
+    pub running: PathBuf,
+    /// The socket of the user's SSH agent.
+    pub ssh_agent: Option<PathBuf>,
+    /// The folder of the user's SSH keys.
+    pub ssh_keys: Option<PathBuf>,
     /// How images are downloaded.
     pub downloads: Downloads,
 }
@@ -37,12 +43,16 @@ impl Locations {
             cache: folder.join("cache"),
             appliance: None,
             appliances: Vec::new(),
+            running: folder.join("running"),
+            ssh_agent: None,
+            ssh_keys: None,
             downloads: Downloads::default(),
         }
     }
 
     /// Returns the locations that the environment names: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`,
-    /// `TRANSIENT_CACHE`, `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`; and for downloads
+    /// `TRANSIENT_CACHE`, `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`; for VMs that run
+    /// `XDG_RUNTIME_DIR`, else `TMPDIR`; for SSH `SSH_AUTH_SOCK`; and for downloads
     /// `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, also in capitals, `SSL_CERT_FILE`, `SSL_CERT_DIR`,
     /// `VAGRANT_SERVER_URL`, `VAGRANT_CLOUD_TOKEN`, `ATLAS_TOKEN`.
     ///
@@ -70,6 +80,9 @@ impl Locations {
             cache: or(path("TRANSIENT_CACHE"), &|| Ok(xdg("XDG_CACHE_HOME", ".cache")?.join("transient")))?,
             appliance: path("TRANSIENT_APPLIANCE"),
             appliances: appliances(),
+            running: running(),
+            ssh_agent: path("SSH_AUTH_SOCK"),
+            ssh_keys: path("HOME").map(|home| home.join(".ssh")),
             downloads: Downloads::from_env(),
         })
     }
@@ -88,6 +101,14 @@ fn xdg(name: &str, below_home: &str) -> Result<PathBuf, Error> {
         Error::new(ErrorKind::InvalidArgument, format!("neither {name} nor HOME is set"))
             .hint("set HOME, or else TRANSIENT_BACKEND, TRANSIENT_VMSTORE and TRANSIENT_CACHE")
     })
+}
+
+/// Where a user without a session has no folder of the system's, it is one of the user's own among those of others.
+fn running() -> PathBuf {
+    match path("XDG_RUNTIME_DIR").filter(|path| path.is_absolute()) {
+        Some(folder) => folder.join("transient"),
+        None => env::temp_dir().join(format!("transient-{}", rustix::process::geteuid().as_raw())),
+    }
 }
 
 /// The appliances of the installation and of a source checkout.

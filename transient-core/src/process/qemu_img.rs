@@ -33,7 +33,6 @@ pub(crate) fn create_empty(path: &Path, size: u64, cancel: &CancelToken) -> Resu
 
 /// Makes a qcow2 overlay on the qcow2 image `backing`, of the same size. The overlay names it by its
 /// absolute path.
-#[cfg(test)]
 pub(crate) fn create_overlay(path: &Path, backing: &Path, cancel: &CancelToken) -> Result<(), Error> {
     let (path, backing) = (absolute(path)?, absolute(backing)?);
     let arguments = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"].map(OsStr::new);

@@ -17,18 +17,38 @@ pub(crate) async fn watch(console: UnixStream, watch: Watch) {
     let mut console = BufReader::new(console);
     let mut line = Vec::new();
     while let Ok(1..) = read_line(&mut console, &mut line).await {
-        let text = printable(&line);
-        tracing::debug!(target: "transient::console", "{text}");
-        if let Some(process) = killed_for_memory(&text) {
-            watch.report_memory_kill(process);
-        }
-        let panicked = text.contains("Kernel panic - not syncing");
-        watch.add_to_console(text);
-        if panicked {
-            watch.report(Trouble::Panicked { console: watch.console() });
-        }
+        note(&line, &watch);
     }
     watch.report(Trouble::Ended { console: watch.console() });
+}
+
+/// Takes note of a line.
+fn note(line: &[u8], watch: &Watch) {
+    let text = printable(line);
+    tracing::debug!(target: "transient::console", "{text}");
+    if let Some(process) = killed_for_memory(&text) {
+        watch.report_memory_kill(process);
+    }
+    let panicked = text.contains("Kernel panic - not syncing");
+    watch.add_to_console(text);
+    if panicked {
+        watch.report(Trouble::Panicked { console: watch.console() });
+    }
+}
+
+/// Takes note of what comes in pieces, line by line.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Vec<u8>);
+
+impl Lines {
+    pub(crate) fn add(&mut self, piece: &[u8], watch: &Watch) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.0.extend_from_slice(&part[..part.len().min(LINE_MAX.saturating_sub(self.0.len()))]);
+            if part.ends_with(b"\n") || self.0.len() >= LINE_MAX {
+                note(&std::mem::take(&mut self.0), watch);
+            }
+        }
+    }
 }
 
 /// Reads a line, or a part of a very long one.
@@ -88,7 +108,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_line_without_end_is_cut() {
         let (mut guest, host) = UnixStream::pair().expect("a pair");
-        let shared = Watch::new();
+        let shared = Watch::of_builder();
         let reading = tokio::spawn(watch(host, shared.clone()));
         guest.write_all(&vec![b'x'; 1 << 20]).await.expect("written");
         drop(guest);
@@ -99,7 +119,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_panic_is_seen_while_the_console_is_open() {
         let (mut guest, host) = UnixStream::pair().expect("a pair");
-        let shared = Watch::new();
+        let shared = Watch::of_builder();
         let reading = tokio::spawn(watch(host, shared.clone()));
         guest.write_all(b"BUG: \x1b[31mx\n[ 1.0] Kernel panic - not syncing: test\n").await.expect("written");
         let error = shared.trouble().await;

@@ -2,8 +2,10 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as BlockingStream;
+use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -13,6 +15,7 @@ use super::arguments::{
     CONSOLE_FD, CONTROL_FD, Configuration, DATA_FD, GUEST_FRAMES_FD, MEMORY_FD, Memory, PASSED_FRAMES_FD,
     QMP_FD,
 };
+use super::process::Launch;
 use super::qmp::Monitor;
 use super::trouble::Watch;
 use super::{console, gate, process};
@@ -27,7 +30,7 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Machine {
     watch: Watch,
-    process: JoinHandle<()>,
+    process: JoinHandle<Option<ExitStatus>>,
     kill: Option<oneshot::Sender<()>>,
 }
 
@@ -67,8 +70,16 @@ impl Machine {
         }
         let arguments = configuration.arguments(&memory);
         descriptors.extend(memory.into_file().map(|file| (MEMORY_FD, file.into())));
-        let child = process::spawn(configuration, arguments, descriptors)?;
-        let watch = Watch::new();
+        let child = process::spawn(Launch {
+            program: configuration.program.clone(),
+            arguments,
+            descriptors,
+            environment: Vec::new(),
+            death_signal: Signal::KILL,
+            background: configuration.background,
+            inherits_stdio: false,
+        })?;
+        let watch = Watch::of_builder();
         let (kill, killed) = oneshot::channel();
         let process = processes.spawn(process::watch(child, killed, watch.clone()));
         tokio::spawn(console::watch(nonblocking(console)?, watch.clone()));
@@ -129,11 +140,11 @@ impl Machine {
     }
 }
 
-fn pair() -> Result<(BlockingStream, BlockingStream), Error> {
+pub(crate) fn pair() -> Result<(BlockingStream, BlockingStream), Error> {
     BlockingStream::pair().map_err(|error| Error::io("cannot make a socket pair", error))
 }
 
-fn nonblocking(stream: BlockingStream) -> Result<UnixStream, Error> {
+pub(crate) fn nonblocking(stream: BlockingStream) -> Result<UnixStream, Error> {
     stream
         .set_nonblocking(true)
         .and_then(|()| UnixStream::from_std(stream))

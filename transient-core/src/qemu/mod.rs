@@ -2,14 +2,15 @@
 
 mod arguments;
 pub(crate) mod block;
-mod console;
+pub(crate) mod console;
 mod gate;
 mod machine;
-mod process;
+pub(crate) mod process;
 mod qmp;
 mod saving;
 mod trouble;
 
 pub(crate) use arguments::{Accelerated, Configuration, Disk, Memory, node_name};
-pub(crate) use machine::{Channels, Machine};
+pub(crate) use machine::{Channels, Machine, nonblocking, pair};
 pub(crate) use qmp::Monitor;
+pub(crate) use trouble::Watch;

@@ -77,11 +77,32 @@ impl Monitor {
         Ok(())
     }
 
+    /// Presses the machine's power button, upon which its guest may shut down.
+    pub(crate) async fn power_down(&self) {
+        let _ = self.service.execute(qmp::system_powerdown {}).await;
+    }
+
+    /// Returns the port of this host that leads to the guest's port 22, if there is one.
+    pub(crate) async fn ssh_port(&self) -> Result<Option<u16>, Error> {
+        let command = qmp::human_monitor_command { command_line: "info usernet".to_owned(), cpu_index: None };
+        let connections = self.service.execute(command).await.map_err(|error| {
+            Error::new(ErrorKind::QemuFailed, "QEMU does not tell the port for SSH").caused_by(error)
+        })?;
+        Ok(connections.lines().find_map(forwarded_to_ssh))
+    }
+
     /// Ends QEMU.
     pub(crate) async fn quit(&self) {
         // QEMU may go before it answers.
         let _ = self.service.execute(qmp::quit {}).await;
     }
+}
+
+/// Reads a line of the table of connections, such as `TCP[HOST_FORWARD]  12  127.0.0.1  40001  10.0.2.15  22  0  0`.
+fn forwarded_to_ssh(line: &str) -> Option<u16> {
+    let mut fields = line.split_whitespace().skip_while(|field| *field != "TCP[HOST_FORWARD]").skip(3);
+    let port = fields.next()?.parse().ok()?;
+    (fields.nth(1)? == "22").then_some(port)
 }
 
 /// How long a QEMU at work may be silent, in whole pulses.
@@ -122,5 +143,23 @@ fn note(event: &qmp::Event, watch: &Watch) {
         } else {
             Trouble::DiskFailed { reason: data.reason.clone() }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_for_ssh_is_found() {
+        let line = "  TCP[HOST_FORWARD]  14       127.0.0.1 40001       10.0.2.15    22     0     0";
+        assert_eq!(forwarded_to_ssh(line), Some(40001));
+        assert_eq!(forwarded_to_ssh(&line.replace("   22 ", "   80 ")), None);
+        assert_eq!(
+            forwarded_to_ssh(
+                "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ"
+            ),
+            None
+        );
     }
 }

@@ -27,18 +27,23 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    fn into_error(self) -> Error {
+    fn into_error(self, vm: &Watched) -> Error {
+        let name = vm.name;
         match self {
+            Self::Exited { success: true, words, .. } if words.is_empty() => {
+                Error::new(ErrorKind::ConnectionLost, format!("the {name} ended by itself"))
+            }
             Self::Exited { status, words, .. } => {
                 Error::new(ErrorKind::QemuFailed, format!("QEMU ended before its time ({status})"))
                     .with_output(words)
             }
             Self::Panicked { console } => {
-                Error::new(ErrorKind::GuestPanic, "the kernel of the builder VM panicked")
+                Error::new(ErrorKind::GuestPanic, format!("the kernel of the {name} panicked"))
                     .with_output(console)
             }
             Self::Ended { console } => {
-                Error::new(ErrorKind::ConnectionLost, "the builder VM ended by itself").with_output(console)
+                Error::new(ErrorKind::ConnectionLost, format!("the {name} ended by itself"))
+                    .with_output(console)
             }
             Self::Silent { patience } => Error::new(
                 ErrorKind::Timeout,
@@ -46,11 +51,11 @@ impl Trouble {
             )
             .hint("it was stopped, or the host is overloaded; --qmp-timeout gives it longer"),
             Self::HostDiskFull => {
-                Error::new(ErrorKind::HostDiskFull, "the disk of the host is full").hint(CACHE_IS_FULL)
+                Error::new(ErrorKind::HostDiskFull, "the disk of the host is full").hint(vm.when_full)
             }
             Self::DiskFailed { reason } => Error::new(
                 ErrorKind::Io,
-                format!("the disk of the builder VM cannot be read or written: {reason}"),
+                format!("the disk of the {name} cannot be read or written: {reason}"),
             ),
         }
     }
@@ -66,17 +71,39 @@ impl Trouble {
     }
 }
 
+/// What is watched, as people are told of it.
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    name: &'static str,
+    /// What can be done when the disk is full that its disk is on.
+    when_full: &'static str,
+}
+
 /// Where a machine's watchers leave what they noticed; clones are the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct Watch {
+    vm: Watched,
     trouble: watch::Sender<Option<Trouble>>,
     memory_kills: Arc<Mutex<Vec<String>>>,
     console: Arc<Mutex<Tail>>,
 }
 
 impl Watch {
-    pub(crate) fn new() -> Self {
-        Self { trouble: watch::Sender::new(None), memory_kills: Arc::default(), console: Arc::default() }
+    /// For a builder VM, whose disk is in the cache.
+    pub(crate) fn of_builder() -> Self {
+        Self::of(Watched { name: "builder VM", when_full: CACHE_IS_FULL })
+    }
+
+    /// For a VM of a user.
+    pub(crate) fn of_vm() -> Self {
+        let when_full = "the guest is paused; free some space where the VM store is, or where TMPDIR is for a VM \
+            that keeps nothing";
+        Self::of(Watched { name: "VM", when_full })
+    }
+
+    fn of(vm: Watched) -> Self {
+        let (memory_kills, console) = (Arc::default(), Arc::default());
+        Self { vm, trouble: watch::Sender::new(None), memory_kills, console }
     }
 
     /// Notes a trouble; the first stays, unless a later one explains more.
@@ -114,14 +141,19 @@ impl Watch {
         self.console.lock().map(|console| console.text()).unwrap_or_default()
     }
 
+    /// Whether there is a trouble.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        self.trouble.borrow().is_some()
+    }
+
     /// Waits for a trouble and returns it as an error.
     pub(crate) async fn trouble(&self) -> Error {
         let mut receiver = self.trouble.subscribe();
         match receiver.wait_for(Option::is_some).await {
-            Ok(trouble) => trouble.clone().map(Trouble::into_error),
+            Ok(trouble) => trouble.clone().map(|trouble| trouble.into_error(&self.vm)),
             Err(_) => None,
         }
-        .unwrap_or_else(|| Error::new(ErrorKind::Internal, "nobody watches the builder VM"))
+        .unwrap_or_else(|| Error::new(ErrorKind::Internal, "nobody watches the VM"))
     }
 }
 
@@ -131,7 +163,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_trouble_that_explains_wins_over_one_that_does_not() {
-        let watch = Watch::new();
+        let watch = Watch::of_builder();
         watch.report(Trouble::Exited { status: "exit status 0".into(), success: true, words: String::new() });
         watch.report(Trouble::Panicked { console: "Kernel panic".into() });
         watch.report(Trouble::Ended { console: String::new() });
@@ -140,7 +172,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_killed_qemu_is_no_guest_that_ended() {
-        let watch = Watch::new();
+        let watch = Watch::of_builder();
         watch.report(Trouble::Ended { console: "last words".into() });
         let status = "signal: 9 (SIGKILL)".to_owned();
         watch.report(Trouble::Exited { status, success: false, words: String::new() });

@@ -29,6 +29,7 @@ pub use prune::{PruneOptions, Pruned};
 pub(crate) use reservation::Reservation;
 pub(crate) use scratch::Scratch;
 pub use tag::tag;
+pub(crate) use vms::{backing_file, parts_of_disk};
 
 use crate::event::Reporter;
 use crate::image::Image;
@@ -262,6 +263,11 @@ impl Store {
     fn path_of(&self, name: &ImageName) -> PathBuf {
         self.locations.backend.join(name.encoded())
     }
+}
+
+/// Whether a file is there, and is a qcow2 image that stands on no other file.
+pub(crate) fn is_standalone(path: &Path) -> Result<bool, Error> {
+    listing::read(path, "").map(|image| image.is_some())
 }
 
 fn no_image(name: &ImageName) -> Error {

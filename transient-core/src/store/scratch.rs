@@ -47,6 +47,16 @@ impl Scratch {
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
+
+    /// Makes what is in the folder permanent, by renaming it. If that fails, it is removed.
+    pub(crate) fn keep_as(self, rename: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        let Self { folder, _lock: lock } = self;
+        // The folder goes without it; nobody removes one that holds anything and has no lock.
+        drop(lock);
+        rename(folder.path())?;
+        let _ = folder.keep();
+        Ok(())
+    }
 }
 
 /// Removes every scratch folder in `parent` whose maker is dead. What cannot be removed stays.
@@ -56,6 +66,11 @@ pub(crate) fn sweep(parent: &Path, prefix: &str) {
             tracing::warn!("'{}' could not be removed: {error}", folder.display());
         }
     }
+}
+
+/// Whether a scratch folder's maker lives.
+pub(super) fn is_alive(folder: &Path) -> bool {
+    Lock::is_held(&folder.join(LOCK))
 }
 
 /// Returns the scratch folders in `parent`, of the living and of the dead.

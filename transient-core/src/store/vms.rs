@@ -7,12 +7,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::failure_in;
+use super::{failure_in, scratch};
 use crate::{Error, ImageName};
 
 /// Which VMs count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
+    /// Those of the store, and those that run and are not kept.
     Made,
     /// Also those that are being made.
     All,
@@ -31,9 +32,12 @@ pub(super) fn using(
         Err(error) => return Err(failure_in("VM store", "cannot read the VM store", vmstore, error)),
     };
     let mut vms = Vec::new();
-    let counts = |folder: &OsStr| which == Which::All || !folder.as_bytes().starts_with(b".");
+    let counts = |folder: &Path| {
+        let hidden = folder.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+        which == Which::All || !hidden || scratch::is_alive(folder)
+    };
     // One that cannot be read does not hide the others.
-    for entry in entries.flatten().filter(|entry| counts(&entry.file_name())) {
+    for entry in entries.flatten().filter(|entry| counts(&entry.path())) {
         if uses(&entry.path(), image, name) {
             let folder = entry.file_name();
             let decoded = ImageName::from_encoded(&folder);
@@ -48,7 +52,7 @@ pub(super) fn using(
 fn uses(vm: &Path, image: &Path, name: &ImageName) -> bool {
     let disks = fs::read_dir(vm).into_iter().flatten().flatten();
     disks.into_iter().any(|disk| {
-        let Some(encoded) = image_of_disk(&disk.file_name()) else { return false };
+        let Some((_, encoded)) = parts_of_disk(&disk.file_name()) else { return false };
         match backing_file(&disk.path()) {
             Ok(Some(backing)) => is_same(&vm.join(backing), image),
             // What it stands on cannot be told: its name decides.
@@ -57,16 +61,16 @@ fn uses(vm: &Path, image: &Path, name: &ImageName) -> bool {
     })
 }
 
-/// Returns the encoded image name in the name of a disk, `<encoded vm>-<n>-<encoded image>`.
-fn image_of_disk(file: &OsStr) -> Option<String> {
+/// Returns the number and the encoded image name in the name of a disk, `<encoded vm>-<n>-<encoded image>`.
+pub(crate) fn parts_of_disk(file: &OsStr) -> Option<(u32, String)> {
     let mut parts = file.to_str()?.split('-');
     let (_vm, number, image) = (parts.next()?, parts.next()?, parts.next()?);
-    let whole = parts.next().is_none() && number.parse::<u32>().is_ok() && !image.is_empty();
-    whole.then(|| image.to_owned())
+    let whole = parts.next().is_none() && !image.is_empty();
+    Some((number.parse().ok().filter(|_| whole)?, image.to_owned()))
 }
 
 /// Returns the path that a qcow2 file names as its backing file, if it is a plain path.
-fn backing_file(disk: &Path) -> io::Result<Option<PathBuf>> {
+pub(crate) fn backing_file(disk: &Path) -> io::Result<Option<PathBuf>> {
     /// The longest name that the format allows.
     const LONGEST: u32 = 1023;
     if !fs::metadata(disk)?.is_file() {
@@ -111,9 +115,9 @@ mod tests {
 
     #[test]
     fn a_disks_name_has_three_parts() {
-        let image = |name: &str| image_of_disk(OsStr::new(name));
-        assert_eq!(image("my%2Dvm-0-centos%2F7%3A2004.01").as_deref(), Some("centos%2F7%3A2004.01"));
-        assert_eq!(image("vm-12-a").as_deref(), Some("a"));
+        let image = |name: &str| parts_of_disk(OsStr::new(name));
+        assert_eq!(image("my%2Dvm-0-centos%2F7%3A2004.01"), Some((0, "centos%2F7%3A2004.01".to_owned())));
+        assert_eq!(image("vm-12-a"), Some((12, "a".to_owned())));
         for other in ["config", "vm-a-b", "vm-0", "vm-0-", "vm-0-a-b", "vm--a"] {
             assert_eq!(image(other), None, "{other}");
         }

@@ -1,7 +1,7 @@
-//! INSPECT: a person's terminal joined to a shell in the image.
+//! A person's terminal, joined to a shell elsewhere.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use russh::client::Msg;
@@ -11,7 +11,6 @@ use rustix::termios::{OptionalActions, Termios, Winsize, isatty, tcgetattr, tcge
 use rustix::time::Timespec;
 use tokio::sync::mpsc;
 
-use super::session::lost;
 use crate::build::Terminal;
 use crate::{Error, ErrorKind};
 
@@ -19,32 +18,53 @@ use crate::{Error, ErrorKind};
 const SIZE_INTERVAL: Duration = Duration::from_millis(250);
 /// How soon reading keys notices that it is over.
 const KEYS_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// The status of a command that a signal ended: as of SIGTERM.
+const ENDED_BY_SIGNAL: u32 = 128 + 15;
 /// How many reads of keys may wait for the guest.
 const KEYS_WAITING: usize = 16;
 
-/// Runs the shell until it exits; returns its status.
-pub(super) async fn inspect(channel: Channel<Msg>, terminal: &Terminal) -> Result<u32, Error> {
+/// What runs on a terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    Shell,
+    Command(&'a str),
+}
+
+/// What is typed, in pieces, until the end or an error.
+pub(crate) type Keys = mpsc::Receiver<io::Result<Vec<u8>>>;
+
+/// Joins a terminal to a shell or a command until it exits; returns its status, 128 + n for signal n.
+///
+/// `lost` makes an error of what ended the connection.
+pub(crate) async fn join(
+    channel: Channel<Msg>,
+    terminal: &Terminal,
+    start: Start<'_>,
+    lost: impl Fn(russh::Error) -> Error,
+) -> Result<u32, Error> {
     let (mut reader, writer) = channel.split();
     let size = size(terminal);
     writer
         .request_pty(true, &terminal.term, size.ws_col.into(), size.ws_row.into(), 0, 0, &[])
         .await
-        .map_err(lost)?;
-    writer.request_shell(true).await.map_err(lost)?;
-    let _raw = RawMode::enter(terminal.input.as_fd())
-        .map_err(|error| Error::io("cannot use the terminal", error))?;
-
-    let keys = keys(terminal)?;
+        .map_err(&lost)?;
+    match start {
+        Start::Shell => writer.request_shell(true).await,
+        Start::Command(command) => writer.exec(true, command).await,
+    }
+    .map_err(&lost)?;
+    let _raw = RawMode::enter(terminal.input.as_fd()).map_err(unusable)?;
+    let keys = keys(&terminal.input)?;
 
     let mut status = None;
     let show = async {
         while let Some(message) = reader.wait().await {
             match message {
-                ChannelMsg::Data { data } => {
-                    write_all(terminal.output.as_fd(), &data)
-                        .map_err(|error| Error::io("cannot use the terminal", error))?;
+                ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
+                    write_all(terminal.output.as_fd(), &data).map_err(unusable)?;
                 }
                 ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+                ChannelMsg::ExitSignal { .. } => status = Some(ENDED_BY_SIGNAL),
                 ChannelMsg::Failure => {
                     return Err(Error::new(ErrorKind::StepFailed, "the guest gives no terminal"));
                 }
@@ -58,12 +78,21 @@ pub(super) async fn inspect(channel: Channel<Msg>, terminal: &Terminal) -> Resul
         error = type_in(keys, &writer) => return Err(Error::io("cannot read from the terminal", error)),
         () = follow_size(terminal, size, &writer) => {}
     }
-    status.ok_or_else(|| lost("the channel closed without an exit status"))
+    status.ok_or_else(|| lost(russh::Error::Disconnect))
+}
+
+fn unusable(error: io::Error) -> Error {
+    Error::io("cannot use the terminal", error)
+}
+
+/// Whether both ends are terminals.
+pub(crate) fn is_terminal(terminal: &Terminal) -> bool {
+    isatty(&terminal.input) && isatty(&terminal.output)
 }
 
 /// Returns an error unless both ends are terminals.
 pub(crate) fn check(terminal: Option<&Terminal>) -> Result<&Terminal, Error> {
-    terminal.filter(|terminal| isatty(&terminal.input) && isatty(&terminal.output)).ok_or_else(|| {
+    terminal.filter(|terminal| is_terminal(terminal)).ok_or_else(|| {
         Error::new(ErrorKind::NotATerminal, "INSPECT needs a terminal, and there is none")
             .hint("run the build in a terminal, or remove the INSPECT")
     })
@@ -71,13 +100,14 @@ pub(crate) fn check(terminal: Option<&Terminal>) -> Result<&Terminal, Error> {
 
 /// Reads what the person types, on a thread of its own: others share the terminal's open file, so that it
 /// has to stay in blocking mode. The thread ends soon after the receiver is dropped.
-fn keys(terminal: &Terminal) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, Error> {
-    let input = terminal.input.try_clone().map_err(|error| Error::io("cannot use the terminal", error))?;
+pub(crate) fn keys(input: &OwnedFd) -> Result<Keys, Error> {
+    let input = input.try_clone().map_err(unusable)?;
     let (sender, receiver) = mpsc::channel(KEYS_WAITING);
     tokio::task::spawn_blocking(move || {
         while !sender.is_closed() {
             match read_keys(input.as_fd()) {
                 Ok(None) => {}
+                Ok(Some(keys)) if keys.is_empty() => return,
                 Ok(Some(keys)) => drop(sender.blocking_send(Ok(keys))),
                 Err(error) => return drop(sender.blocking_send(Err(error))),
             }
@@ -86,21 +116,19 @@ fn keys(terminal: &Terminal) -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, Erro
     Ok(receiver)
 }
 
-/// Returns what was typed, or `None` if nothing was for a moment.
+/// Returns what was typed, nothing at the end, or `None` if nothing was for a moment.
 fn read_keys(input: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
     let mut descriptors = [PollFd::from_borrowed_fd(input, PollFlags::IN)];
     if poll(&mut descriptors, Some(&KEYS_INTERVAL))? == 0 {
         return Ok(None);
     }
     let mut buffer = [0; 4096];
-    match rustix::io::read(input, &mut buffer)? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        length => Ok(Some(buffer[..length].to_vec())),
-    }
+    let length = rustix::io::read(input, &mut buffer)?;
+    Ok(Some(buffer[..length].to_vec()))
 }
 
 /// Passes on what the person types; only returns with an error.
-async fn type_in(mut keys: mpsc::Receiver<io::Result<Vec<u8>>>, writer: &ChannelWriteHalf<Msg>) -> io::Error {
+async fn type_in(mut keys: Keys, writer: &ChannelWriteHalf<Msg>) -> io::Error {
     loop {
         let sent = match keys.recv().await {
             Some(Ok(keys)) => writer.data_bytes(keys).await.map_err(io::Error::other),
@@ -130,7 +158,7 @@ fn size(terminal: &Terminal) -> Winsize {
     tcgetwinsize(&terminal.output).unwrap_or(Winsize { ws_col: 80, ws_row: 24, ws_xpixel: 0, ws_ypixel: 0 })
 }
 
-fn write_all(output: BorrowedFd<'_>, mut data: &[u8]) -> io::Result<()> {
+pub(crate) fn write_all(output: BorrowedFd<'_>, mut data: &[u8]) -> io::Result<()> {
     while !data.is_empty() {
         match rustix::io::write(output, data) {
             Ok(length) => data = &data[length..],
@@ -142,13 +170,13 @@ fn write_all(output: BorrowedFd<'_>, mut data: &[u8]) -> io::Result<()> {
 }
 
 /// Raw mode, until it is dropped.
-struct RawMode<'a> {
+pub(crate) struct RawMode<'a> {
     terminal: BorrowedFd<'a>,
     before: Termios,
 }
 
 impl<'a> RawMode<'a> {
-    fn enter(terminal: BorrowedFd<'a>) -> io::Result<Self> {
+    pub(crate) fn enter(terminal: BorrowedFd<'a>) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut raw = before.clone();
         raw.make_raw();
