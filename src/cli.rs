@@ -2,6 +2,7 @@
 
 mod cache;
 mod images;
+mod vms;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -14,10 +15,11 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, Value
 
 pub(crate) use cache::CacheCommand;
 pub(crate) use images::{DiskFormat, ImageExport, ImageImport, ImagePrune, ImageTag};
+pub(crate) use vms::{Commit, CopyArgs, Cp, Create, Ps, Rm, Run, Ssh, SshArgs, Start, Stop, VmConfigArgs};
 
 use crate::failure::Status;
 
-/// Build, pull, list and remove virtual machine disk images.
+/// Build virtual machine disk images, and run virtual machines from them.
 #[derive(Debug, Parser)]
 #[command(name = "transient", version, max_term_width = 100, subcommand_required = true)]
 #[command(infer_long_args = true, disable_help_subcommand = true)]
@@ -32,6 +34,24 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a VM from an image until its console or SSH session ends; without a name, it keeps nothing
+    Run(Box<Run>),
+    /// Make a VM in the VM store, without starting it
+    Create(Box<Create>),
+    /// Start a VM of the VM store
+    Start(Box<Start>),
+    /// End VMs that run, and wait for their ends
+    Stop(Stop),
+    /// List the VMs that run
+    Ps(Ps),
+    /// Get a shell in a VM that runs, or run a command there
+    Ssh(Ssh),
+    /// Remove VMs from the VM store: all that are named, or none
+    Rm(Rm),
+    /// Copy files between this host and the disks of VMs that do not run
+    Cp(Cp),
+    /// Make an image of the disk of a VM that does not run
+    Commit(Commit),
     /// Build, pull, list and remove disk images
     #[command(subcommand)]
     Image(ImageCommand),
@@ -84,7 +104,7 @@ pub(crate) enum ApplianceCommand {
 }
 
 /// Where the backend is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BackendArgs {
     /// The folder of the images [default: $TRANSIENT_BACKEND, else transient/backend in the user's data folder]
     #[arg(long, value_name = "BACKEND", value_hint = ValueHint::DirPath)]
@@ -92,7 +112,7 @@ pub(crate) struct BackendArgs {
 }
 
 /// Where the VMs are.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct VmStoreArgs {
     /// The folder of the VMs, whose images are kept [default: $TRANSIENT_VMSTORE, else transient/vmstore in
     /// the user's data folder]

@@ -16,6 +16,8 @@ pub(crate) enum Status {
     Failure,
     /// 2: what was asked for makes no sense.
     Usage,
+    /// What a command in a VM ended with.
+    Command(u8),
     /// 128 and the number: a signal ended the work, SIGINT unless it is known.
     Signal(u8),
 }
@@ -29,8 +31,16 @@ impl From<Status> for u8 {
             Status::Success => 0,
             Status::Failure => 1,
             Status::Usage => 2,
+            Status::Command(status) => status,
             Status::Signal(number) => 128 + number,
         }
+    }
+}
+
+impl Status {
+    /// Of what a command in a VM ended with.
+    pub(crate) fn of_command(status: u32) -> Self {
+        Self::Command(u8::try_from(status).unwrap_or(u8::MAX))
     }
 }
 
@@ -122,6 +132,12 @@ const KEPT: &[&str] = &[
     "Backend '",
     "Unable to find image '",
     "An image with the name '",
+    "No VM with name '",
+    "A VM with name ",
+    "Unable to acquire lock for the VM named '",
+    "No running VM",
+    "Running VM '",
+    "Invalid configuration file '",
     "error: ",
 ];
 

@@ -35,7 +35,7 @@ pub(crate) fn image_table(images: &[Image]) -> String {
         [printable(&image.name), format_bytes(image.virtual_size), format_bytes(image.real_size)]
     });
     let rows: Vec<[String; 3]> = std::iter::once(header).chain(rows).collect();
-    table(&rows, [Align::Left, Align::Right, Align::Right])
+    table(&rows, &[Align::Left, Align::Right, Align::Right])
 }
 
 /// Where the text of a column begins or ends.
@@ -46,17 +46,17 @@ pub(crate) enum Align {
 }
 
 /// Returns rows of text in columns. The last one is not filled up with blanks.
-pub(crate) fn table<const N: usize>(rows: &[[String; N]], alignment: [Align; N]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
+pub(crate) fn table<R: AsRef<[String]>>(rows: &[R], alignment: &[Align]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row.as_ref()[column].width()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..alignment.len()).map(width).collect();
     let mut table = String::new();
     for row in rows {
-        for (column, cell) in row.iter().enumerate() {
+        for (column, cell) in row.as_ref().iter().enumerate() {
             let padding = " ".repeat(widths[column] - cell.width());
             table.push_str(if column == 0 { " " } else { "  " });
             match alignment[column] {
                 Align::Right => table.extend([padding.as_str(), cell]),
-                Align::Left if column + 1 == N => table.push_str(cell),
+                Align::Left if column + 1 == alignment.len() => table.push_str(cell),
                 Align::Left => table.extend([cell, padding.as_str()]),
             }
         }

@@ -1,14 +1,13 @@
 //! `transient image build`
 
-use std::io::{self, IsTerminal};
 use std::num::NonZero;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use transient_core::{
-    Accelerator, BuildOptions, CompressionType, ImageName, OnFailure, Store, Terminal, VmOptions, build,
+    Accelerator, BuildOptions, CompressionType, ImageName, OnFailure, Store, VmOptions, build,
 };
 
+use super::terminal;
 use crate::cli::{self, ImageBuild, Progress, VmArgs};
 use crate::failure::Failure;
 
@@ -31,7 +30,7 @@ pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Fail
     options.cache_limit = args.cache_limit.unwrap_or(options.cache_limit);
     options.vm = vm_options(args.vm);
     // With JSON on stdout, a shell's output would be none.
-    options.terminal = if args.progress == Progress::Json { None } else { terminal() };
+    options.terminal = if args.progress == Progress::Json { None } else { terminal::own() };
 
     let locations = super::locations(args.backend, Some(args.vmstore))?;
     let store = Store::new(super::with_appliances(locations, appliances));
@@ -57,17 +56,4 @@ fn vm_options(args: VmArgs) -> VmOptions {
     options.qmp_timeout = args.qmp_timeout;
     options.ssh_timeout = args.ssh_timeout;
     options
-}
-
-/// What a shell talks to: our own terminal, if both ends of it are there.
-fn terminal() -> Option<Terminal> {
-    let (stdin, stdout) = (io::stdin(), io::stdout());
-    if !stdin.is_terminal() || !stdout.is_terminal() {
-        return None;
-    }
-    Some(Terminal {
-        input: stdin.as_fd().try_clone_to_owned().ok()?,
-        output: stdout.as_fd().try_clone_to_owned().ok()?,
-        term: std::env::var("TERM").unwrap_or_else(|_| "vt100".to_owned()),
-    })
 }

@@ -81,7 +81,7 @@ fn table(checks: &[ImageCheck]) -> String {
     let header = ["NAME", "FOUND"].map(str::to_owned);
     let rows = checks.iter().map(|check| [printable(&check.name), printable(&found(check))]);
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    output::table(&rows, [Align::Left, Align::Left])
+    output::table(&rows, &[Align::Left, Align::Left])
 }
 
 fn found(check: &ImageCheck) -> String {

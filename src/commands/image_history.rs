@@ -33,5 +33,5 @@ fn table(history: &[&HistoryStep]) -> String {
         ]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    output::table(&rows, [Align::Left, Align::Right, Align::Left, Align::Left])
+    output::table(&rows, &[Align::Left, Align::Right, Align::Left, Align::Left])
 }

@@ -4,6 +4,7 @@ mod appliance_build;
 mod appliance_show;
 mod cache;
 mod completions;
+mod cp;
 mod image_build;
 mod image_check;
 mod image_export;
@@ -16,6 +17,11 @@ mod image_pull;
 mod image_rm;
 mod image_tag;
 mod man;
+mod ps;
+mod session;
+mod terminal;
+mod vm_config;
+mod vms;
 
 use std::path::PathBuf;
 
@@ -32,6 +38,32 @@ pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
     logging::install(cli.verbose);
     let json = wants_json(&cli.command);
     let result = match cli.command {
+        Command::Run(args) => vms::run(*args, appliances),
+        Command::Start(args) => vms::start(*args, appliances),
+        Command::Ssh(args) => vms::ssh(args),
+        command => run_plain(command, appliances).map(|()| Status::Success),
+    };
+    let failure = match result {
+        Ok(status) => return status,
+        Err(failure) => failure,
+    };
+    if json {
+        return failure.print_json().status();
+    }
+    failure.print();
+    failure.status()
+}
+
+/// Runs what has no status of its own.
+fn run_plain(command: Command, appliances: Vec<PathBuf>) -> Result<(), Failure> {
+    match command {
+        Command::Run(_) | Command::Start(_) | Command::Ssh(_) => Ok(()),
+        Command::Create(args) => vms::create(*args, appliances),
+        Command::Stop(args) => vms::stop(args),
+        Command::Ps(args) => ps::run(args),
+        Command::Rm(args) => vms::rm(args),
+        Command::Cp(args) => cp::run(args, appliances),
+        Command::Commit(args) => vms::commit(args),
         Command::Image(ImageCommand::Build(args)) => image_build::run(*args, appliances),
         Command::Image(ImageCommand::Pull(args)) => image_pull::run(args),
         Command::Image(ImageCommand::Import(args)) => image_import::run(args),
@@ -48,17 +80,18 @@ pub(crate) fn run(cli: Cli, appliances: Vec<PathBuf>) -> Status {
         Command::Appliance(ApplianceCommand::Show(args)) => appliance_show::run(&args, appliances),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
-    };
-    let Err(failure) = result else { return Status::Success };
-    if json {
-        return failure.print_json().status();
     }
-    failure.print();
-    failure.status()
 }
 
 fn wants_json(command: &Command) -> bool {
     match command {
+        Command::Run(_) | Command::Start(_) | Command::Ssh(_) => false,
+        Command::Create(args) => args.format == Format::Json,
+        Command::Stop(args) => args.format == Format::Json,
+        Command::Ps(args) => args.format == Format::Json,
+        Command::Rm(args) => args.format == Format::Json,
+        Command::Cp(args) => args.progress == Progress::Json,
+        Command::Commit(args) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Build(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Pull(args)) => args.progress == Progress::Json,
         Command::Image(ImageCommand::Import(args)) => args.progress == Progress::Json,

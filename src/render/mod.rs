@@ -65,7 +65,12 @@ fn text(event: &Event) -> io::Result<()> {
             writeln!(stdout, "CACHED")?;
             stdout.flush()
         }
-        Event::Output { stream: Stream::Stdout, data } => {
+        Event::VmStarting { .. } => {
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "Finished preparation. Starting virtual machine")?;
+            stdout.flush()
+        }
+        Event::SerialOutput { data } | Event::Output { stream: Stream::Stdout, data } => {
             let mut stdout = io::stdout().lock();
             stdout.write_all(data)?;
             stdout.flush()
