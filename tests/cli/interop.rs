@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::fixture::{random, with_tiny};
 use crate::harness::{Outcome, Sandbox, host};
 use crate::server::{Reply, Server};
+use crate::tiny_vm::{TINY_VM, with_tiny_vm};
 
 /// Returns the program of release 0.25.
 fn installed() -> &'static Path {
@@ -247,4 +248,61 @@ fn what_a_killed_one_left_does_not_confuse_the_other() {
         let _ = sandbox.run(["image", "rm", "other"]).exits(0);
         assert!(sandbox.leftovers().is_empty(), "{:?}", sandbox.leftovers());
     }
+}
+
+#[test]
+#[ignore = "needs PyPI"]
+fn vms_of_each_are_listed_started_committed_and_removed_by_the_other() {
+    let sandbox = with_tiny_vm();
+    let made = ["create", "--name", "of-ours", "--ssh", TINY_VM, "--", "-m", "256M"];
+    let _ = sandbox.run(made).exits(0);
+    let made = ["create", "--name", "of-theirs", "--ssh", TINY_VM, "--", "-m", "256M"];
+    let _ = run_theirs(&sandbox, &made).exits(0);
+    for listing in [sandbox.run(["ps", "--all"]), run_theirs(&sandbox, &["ps", "--all"])] {
+        let listing = listing.exits(0).stdout;
+        assert!(listing.contains("of-ours") && listing.contains("of-theirs"), "{listing}");
+    }
+    let started =
+        sandbox.run(["start", "of-theirs", "--ssh-command", "hostname; echo ours > note; sync"]).exits(0);
+    assert!(started.stdout.ends_with("\ntiny\n"), "{started:?}");
+    // The host key is noted by now, where it does not disturb release 0.25.
+    let started = run_theirs(&sandbox, &["start", "of-theirs", "--ssh-command", "cat note"]).exits(0);
+    assert!(started.stdout.contains("ours\n"), "{started:?}");
+    let started = run_theirs(&sandbox, &["start", "of-ours", "--ssh-command", "echo theirs > note; sync"]);
+    let _ = started.exits(0);
+    let started = sandbox.run(["start", "of-ours", "--ssh-command", "cat note"]).exits(0);
+    assert!(started.stdout.ends_with("\ntheirs\n"), "{started:?}");
+    let _ = run_theirs(&sandbox, &["commit", "of-ours", "by-theirs"]).exits(0);
+    let _ = sandbox.run(["commit", "of-theirs", "by-ours"]).exits(0);
+    both_list(&sandbox, &["by-ours", "by-theirs", TINY_VM]);
+    let _ = run_theirs(&sandbox, &["rm", "of-ours"]).exits(0);
+    let _ = sandbox.run(["rm", "of-theirs"]).exits(0);
+    assert_eq!(fs::read_dir(sandbox.vmstore()).unwrap().count(), 0);
+}
+
+#[test]
+#[ignore = "needs PyPI"]
+fn vms_that_run_are_listed_reached_and_stopped_by_the_other() {
+    let sandbox = with_tiny_vm();
+    for ours in [true, false] {
+        let arguments = ["run", "--name", "web", TINY_VM, "--ssh-command", "sleep 600", "--", "-m", "256M"];
+        let mut command = if ours { sandbox.command(arguments) } else { theirs(&sandbox, &arguments) };
+        let mut owner = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Whichever runs it, the other reaches it.
+        let reached = if ours {
+            run_theirs(&sandbox, &["ssh", "--wait", "web", "--ssh-command", "hostname"])
+        } else {
+            sandbox.run(["ssh", "--wait", "web", "--ssh-command", "hostname"])
+        };
+        assert_eq!(reached.exits(0).stdout, "tiny\n");
+        for listing in [sandbox.run(["ps", "--pid"]), run_theirs(&sandbox, &["ps", "--pid"])] {
+            let listing = listing.exits(0).stdout;
+            assert!(listing.contains("web") && listing.contains(&owner.id().to_string()), "{listing}");
+        }
+        let _ =
+            if ours { run_theirs(&sandbox, &["stop", "web"]) } else { sandbox.run(["stop", "web"]) }.exits(0);
+        owner.wait().unwrap();
+        let _ = if ours { run_theirs(&sandbox, &["rm", "web"]) } else { sandbox.run(["rm", "web"]) }.exits(0);
+    }
+    assert_eq!(sandbox.run(["ps", "--all", "--format", "json"]).exits(0).stdout, "[]\n");
 }

@@ -25,6 +25,8 @@ pub struct Locations {
     pub appliances: Vec<PathBuf>,
     /// The folder of the VMs that run. It belongs to this user alone.
     pub running: PathBuf,
+    /// Where a VM that keeps nothing has what it writes meanwhile.
+    pub temporary: PathBuf,
     /// The socket of the user's SSH agent.
     pub ssh_agent: Option<PathBuf>,
     /// The folder of the user's SSH keys.
@@ -44,6 +46,7 @@ impl Locations {
             appliance: None,
             appliances: Vec::new(),
             running: folder.join("running"),
+            temporary: folder.join("temporary"),
             ssh_agent: None,
             ssh_keys: None,
             downloads: Downloads::default(),
@@ -81,6 +84,8 @@ impl Locations {
             appliance: path("TRANSIENT_APPLIANCE"),
             appliances: appliances(),
             running: running(),
+            // As QEMU: what is in /tmp may be in memory.
+            temporary: path("TMPDIR").unwrap_or_else(|| "/var/tmp".into()),
             ssh_agent: path("SSH_AUTH_SOCK"),
             ssh_keys: path("HOME").map(|home| home.join(".ssh")),
             downloads: Downloads::from_env(),

@@ -8,7 +8,7 @@ mod lock;
 mod provenance;
 mod prune;
 mod reservation;
-mod scratch;
+pub(crate) mod scratch;
 mod tag;
 mod vms;
 

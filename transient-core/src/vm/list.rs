@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::legacy;
 use super::running::{self, Listed};
 use super::{VmConfig, stored};
+use crate::store::scratch;
 use crate::{Error, ImageName, Locations, Store};
 
 /// A VM of the VM store, or one that runs.
@@ -146,9 +147,13 @@ impl AnyRunning {
     }
 }
 
-/// Returns the VMs that run with this VM store, in the order of their start.
+/// How the names of folders begin in which VMs that keep nothing write.
+pub(super) const TEMPORARY: &str = ".transient-vm-";
+
+/// Returns the VMs that run with this VM store, in the order of their start. What killed owners left is cleared away.
 pub(super) fn all_running(store: &Store) -> Result<Vec<AnyRunning>, Error> {
-    let Locations { running: folder, vmstore, .. } = store.locations();
+    let Locations { running: folder, vmstore, temporary, .. } = store.locations();
+    scratch::sweep(temporary, TEMPORARY);
     let ours = running::list(folder)?;
     let known: Vec<u32> = ours.iter().map(|vm| vm.record.qemu).collect();
     let is_here = |other: &std::path::Path| {

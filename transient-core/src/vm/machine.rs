@@ -26,6 +26,7 @@ use super::ssh::{Connection, Identities, Target};
 use super::stored::{StoredVm, TemporaryVm};
 use crate::qemu::process::{self, Launch};
 use crate::qemu::{Monitor, Watch, nonblocking, pair};
+use crate::store::Scratch;
 use crate::{Error, ErrorKind};
 
 /// How long QEMU may take to end after it was told to.
@@ -63,6 +64,8 @@ pub(super) struct Launching {
     /// The folder of the VMs that run.
     pub(super) running: PathBuf,
     pub(super) identities: Identities,
+    /// Where it writes what is not kept, if it keeps nothing.
+    pub(super) temporary: Option<Scratch>,
     /// Whether QEMU has this process's standard input and output, for a serial port of the user's.
     pub(super) inherits_stdio: bool,
 }
@@ -102,6 +105,8 @@ pub(super) struct Machine {
     pub(super) target: Option<Target>,
     /// The SSH connection that its users share.
     pub(super) connection: tokio::sync::Mutex<Option<Rc<Connection>>>,
+    /// Whether somebody asked for its end.
+    pub(super) stopping: std::cell::Cell<bool>,
     /// What lives as long as the VM.
     pub(super) servants: std::cell::RefCell<JoinSet<()>>,
 }
@@ -119,6 +124,9 @@ impl Machine {
                 result => return result,
             },
         };
+        if self.stopping.get() {
+            return Err(Error::new(ErrorKind::VmNotRunning, "the VM was stopped"));
+        }
         // What explains it may come a moment later.
         tokio::time::sleep(DELAY / 10).await;
         Err(tokio::time::timeout(DELAY, self.watch.trouble()).await.unwrap_or(error))
@@ -171,6 +179,7 @@ struct Running {
     orders: mpsc::UnboundedReceiver<Order>,
     ended: watch::Sender<Option<Ended>>,
     holds_disks: bool,
+    temporary: Option<Scratch>,
 }
 
 impl Running {
@@ -189,11 +198,15 @@ impl Running {
         if has_console {
             descriptors.push((CONSOLE_FD, console_theirs.into()));
         }
+        let mut environment = legacy::environment();
+        let temporary =
+            launching.temporary.as_ref().map(|scratch| scratch.path().to_string_lossy().into_owned());
+        environment.extend(temporary.map(|folder| ("TMPDIR", folder)));
         let child = process::spawn(Launch {
             program: launching.config.qemu(),
             arguments: arguments::arguments(&launching.name, &launching.config, &launching.drives),
             descriptors,
-            environment: legacy::environment(),
+            environment,
             // What is written to disks that are kept must not be torn.
             death_signal: if launching.keeps.is_nothing() { Signal::KILL } else { Signal::TERM },
             background: false,
@@ -283,6 +296,7 @@ impl Running {
             commands: tokio::sync::Mutex::new(Commands::new(nonblocking(commands_ours)?)),
             target,
             connection: tokio::sync::Mutex::default(),
+            stopping: std::cell::Cell::default(),
             servants: std::cell::RefCell::default(),
         });
         let monitor = Rc::new(monitor);
@@ -298,6 +312,7 @@ impl Running {
             orders,
             ended,
             holds_disks,
+            temporary: launching.temporary,
         };
         Ok((shared, running))
     }
@@ -311,10 +326,13 @@ impl Running {
                 status = &mut self.process => break status.ok().flatten(),
                 Some(job) = self.jobs.recv() => drop(work.spawn_local(job(Rc::clone(&self.machine)))),
                 Some(_) = work.join_next() => {}
-                Some(order) = self.orders.recv() => match order {
-                    Order::Kill => drop(self.kill.take()),
-                    Order::ShutDown => self.shut_down(&mut ending),
-                },
+                Some(order) = self.orders.recv() => {
+                    self.machine.stopping.set(true);
+                    match order {
+                        Order::Kill => drop(self.kill.take()),
+                        Order::ShutDown => self.shut_down(&mut ending),
+                    }
+                }
                 () = ending.due() => self.go_further(&mut ending),
             }
         };
@@ -322,6 +340,7 @@ impl Running {
         let finishing = async { while work.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(WORK_TIMEOUT, finishing).await;
         drop(self.registration.borrow_mut().take());
+        drop(self.temporary.take());
         if !self.holds_disks
             && let Ok(mut keeps) = shared.keeps.lock()
         {

@@ -1,5 +1,6 @@
 //! Starting VMs: of an image, or of the VM store.
 
+use std::fs;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use super::machine::{self, Keeps, Launching};
 use super::running::Order;
 use super::ssh::Identities;
 use super::stored::{self, StoredVm, TemporaryVm};
-use super::{FileCopy, VmConfig, copies, share};
+use super::{FileCopy, VmConfig, copies, list, share};
 use crate::call::call;
 use crate::event::{Event, Reporter};
+use crate::store::Scratch;
 use crate::{CancelToken, Error, ImageName, Store, VmOptions, source};
 
 /// How a VM is run.
@@ -175,7 +177,17 @@ fn begin(
     reporter.send_blocking(Event::VmStarting { name: starting.name.clone(), image: starting.image.clone() });
     cancel.check()?;
     let folders = starting.config.shared_folders.clone();
+    let temporary = match starting.keeps.is_nothing() {
+        true => {
+            fs::create_dir_all(&locations.temporary).map_err(|error| {
+                Error::io(format!("cannot make the folder '{}'", locations.temporary.display()), error)
+            })?;
+            Some(Scratch::make_clean(&locations.temporary, list::TEMPORARY)?)
+        }
+        false => None,
+    };
     let (shared, thread) = machine::start(Launching {
+        temporary,
         name: starting.name,
         image: starting.image,
         config: starting.config,

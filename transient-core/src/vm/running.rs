@@ -20,6 +20,8 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// How the sockets' names end.
 const SOCKET: &str = "socket";
+/// How old a file without a name of its own must be for its maker to be dead.
+const LONGEST_MAKING: Duration = Duration::from_secs(10);
 /// A longer file is not ours.
 const LONGEST: u64 = 1 << 16;
 
@@ -196,6 +198,11 @@ pub(super) fn list(folder: &Path) -> Result<Vec<Listed>, Error> {
 /// Returns what a file says of a VM that runs; removes one that says nothing any more.
 fn look(path: &Path) -> Option<Record> {
     let mut file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let age = file.metadata().ok()?.modified().ok()?.elapsed().unwrap_or_default();
+    if hidden && age < LONGEST_MAKING {
+        return None;
+    }
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
         clear_away(path);
         return None;
@@ -318,9 +325,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("a"), serde_json::to_vec(&record(1)).expect("JSON")).expect("written");
         fs::write(folder.path().join("a.socket"), "").expect("written");
-        fs::write(folder.path().join(".b"), "").expect("written");
+        fs::write(folder.path().join(".being-made"), "").expect("written");
         assert!(list(folder.path()).expect("listed").is_empty());
-        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
     }
 
     #[test]

@@ -78,12 +78,12 @@ fn failed(folder: &SharedFolder, words: &str) -> Error {
     error.hint("the guest needs the program sshfs; a user who is not root also needs sudo without a password")
 }
 
-/// As the superuser, for all users: files keep the modes that they have on the host.
+/// As the superuser, for all users of the guest; each of them may do what the owner of the VM may do on the host.
 fn mount_command(place: &str) -> String {
     let place = quoted(place);
     format!(
         "if [ \"$(id -u)\" = 0 ]; then as=; else as='sudo -n'; fi; $as mkdir -p {place} && \
-         exec $as sshfs -o slave,allow_other,default_permissions :/ {place}"
+         exec $as sshfs -o slave,allow_other :/ {place}"
     )
 }
 
