@@ -16,11 +16,21 @@ fn transient() {
     assert_data_eq!(
         help(""),
         str![[r#"
-Build, pull, list and remove virtual machine disk images
+Build virtual machine disk images, and run virtual machines from them
 
 Usage: transient [OPTIONS] <COMMAND>
 
 Commands:
+  run        Run a VM from an image until its console or SSH session ends; without a name, it keeps
+             nothing
+  create     Make a VM in the VM store, without starting it
+  start      Start a VM of the VM store
+  stop       End VMs that run, and wait for their ends
+  ps         List the VMs that run
+  ssh        Get a shell in a VM that runs, or run a command there
+  rm         Remove VMs from the VM store: all that are named, or none
+  cp         Copy files between this host and the disks of VMs that do not run
+  commit     Make an image of the disk of a VM that does not run
   image      Build, pull, list and remove disk images
   cache      List and remove what builds keep for the next ones
   appliance  Look at or assemble what the builder VM boots
