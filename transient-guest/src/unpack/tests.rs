@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::BufReader;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
+use crate::inside;
+use crate::protocol::{FailureCause, Placement};
 
 /// Everything of a file that an archive keeps.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct Seen {
     mode: u32,
     owner: (u32, u32),
     device: u64,
@@ -24,7 +26,7 @@ struct Seen {
     attributes: BTreeMap<OsString, Vec<u8>>,
 }
 
-fn see(top: &Path) -> BTreeMap<PathBuf, Seen> {
+pub(crate) fn see(top: &Path) -> BTreeMap<PathBuf, Seen> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![top.to_owned()];
     while let Some(path) = waiting.pop() {
@@ -57,17 +59,17 @@ fn see(top: &Path) -> BTreeMap<PathBuf, Seen> {
     found
 }
 
-fn shell(script: &str, folder: &Path) {
+pub(crate) fn shell(script: &str, folder: &Path) {
     let status = Command::new("sh").args(["-ec", script]).current_dir(folder).status().unwrap();
     assert!(status.success(), "{script}");
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// Makes one of everything.
-fn source(top: &Path) {
+pub(crate) fn source(top: &Path) {
     let folder = top.join("source");
     fs::create_dir(&folder).unwrap();
     shell(
@@ -109,9 +111,12 @@ fn source(top: &Path) {
     );
 }
 
-fn unpack_file(archive: &Path, root: &Path, destination: &str) -> Result<Option<String>, Failure> {
+fn unpack_file(archive: &Path, root: &Path, destination: &str) -> Result<Vec<String>, Failure> {
     let mut stream = BufReader::with_capacity(4096, File::open(archive).unwrap());
-    unpack_stream(&mut stream, inside::root(root).unwrap(), Path::new(destination), &Placement::Into)
+    let root = inside::root(root).unwrap();
+    let places = Places::new(&root, Path::new(destination), &Placement::Into);
+    rustix::process::umask(rustix::fs::Mode::empty());
+    unpack(&mut stream, root, places, Site::Image)
 }
 
 #[test]
@@ -135,7 +140,7 @@ fn every_format_is_unpacked_as_by_gnu_tar() {
         shell(&format!("tar -C source {format} -cf archive.tar ."), top);
         let xattrs = if format.contains("xattrs") { "--xattrs --xattrs-include=*" } else { "" };
         shell(&format!("tar -C theirs{number} {xattrs} --same-owner --numeric-owner -xpf archive.tar"), top);
-        assert_eq!(unpack_file(&archive, &ours, "/").unwrap(), None, "{format}");
+        assert_eq!(unpack_file(&archive, &ours, "/").unwrap(), [""; 0], "{format}");
         let (theirs, ours) = (see(&theirs), see(&ours));
         assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>(), "{format}");
         for (path, expected) in &theirs {
