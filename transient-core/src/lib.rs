@@ -27,6 +27,8 @@ mod build;
 mod builder;
 mod call;
 mod cancel;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing copies yet"))]
+mod copy;
 mod error;
 mod event;
 mod export;
@@ -36,6 +38,7 @@ pub mod imagefile;
 mod layer;
 mod locations;
 mod process;
+mod progress;
 mod qemu;
 mod source;
 mod store;

@@ -155,7 +155,8 @@ pub enum Request {
     },
     /// Packs a file, directory or link of the image into a tar stream that goes over the data port.
     ///
-    /// Its one top-level entry has the name of the source. Of the root, and of a source that ends in `/.`, it is `.`.
+    /// Its one top-level entry has the name of the source. Of the root, and of a source that ends in `/.`, there is only
+    /// what is in it.
     /// After a failure the stream ends with [`FRAME_ABORT`].
     Pack {
         /// An absolute path in the image. A link at its end is packed as one.

@@ -58,8 +58,8 @@ impl<'a, W: Write> Packer<'a, W> {
         Self { output, progress, named: HashMap::new(), notes: Notes::default(), buffer: vec![0; CHUNK] }
     }
 
-    /// Adds what has this name in a directory and, if it is a directory itself, all that is in it. `shown` is its path,
-    /// for messages.
+    /// Adds what has this name in a directory and, if it is a directory itself, all that is in it: nothing else, if the
+    /// name is `.`. `shown` is its path, for messages.
     ///
     /// # Errors
     ///
@@ -115,11 +115,16 @@ impl<'a, W: Write> Packer<'a, W> {
     fn directory(&mut self, place: &Place<'_>) -> Result<(), Failure> {
         let reading = || format!("cannot read {}", place.shown.display());
         let opened = open(place, OFlags::DIRECTORY).doing(reading)?;
-        let stat = fstat(&opened).doing(reading)?;
-        let entry = self.entry(place, &stat)?;
-        self.write(&entry.header())?;
+        let inside = if place.name == "." {
+            Vec::new()
+        } else {
+            let stat = fstat(&opened).doing(reading)?;
+            let entry = self.entry(place, &stat)?;
+            self.write(&entry.header())?;
+            [&place.target, &b"/"[..]].concat()
+        };
         for name in names(&opened).doing(reading)? {
-            let target = [&place.target, &b"/"[..], name.as_bytes()].concat();
+            let target = [&inside, name.as_bytes()].concat();
             let shown = place.shown.join(&name);
             self.visit(&Place { folder: &opened, name: &name, target, shown })?;
         }

@@ -14,7 +14,7 @@ use crate::inside;
 use crate::protocol::{FailureCause, Placement};
 
 /// Everything of a file that an archive keeps.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     mode: u32,
     owner: (u32, u32),
