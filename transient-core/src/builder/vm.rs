@@ -220,31 +220,30 @@ fn receive<T>(
     consume: impl FnOnce(&mut dyn BufRead) -> Result<T, Error>,
 ) -> Result<T, Received> {
     let mut stream = FrameReader::new(port);
-    let consumed = consume(&mut stream).map(|result| (result, rest(&mut stream)));
+    let consumed = consume(&mut stream).and_then(|result| rest(&mut stream).map(|()| result));
     match consumed {
-        Ok((result, Ok(()))) => Ok(result),
-        Ok((_, Err(error))) => Err(Received::Broken(error)),
         Err(_) if stream.is_broken() => Err(Received::Broken(io::ErrorKind::ConnectionAborted.into())),
         Err(error) => {
             // The guest is told in this way alone; a port that is gone already is no news.
             let _ = port.shutdown(Shutdown::Both);
             Err(Received::Refused(error))
         }
+        Ok(result) => Ok(result),
     }
 }
 
 /// Reads to the end of a stream, which must be near.
-fn rest(stream: &mut FrameReader<&UnixStream>) -> io::Result<()> {
+fn rest(stream: &mut FrameReader<&UnixStream>) -> Result<(), Error> {
     let mut passed = 0;
     while passed < LONGEST_REST {
-        let count = stream.fill_buf()?.len();
+        let count = stream.fill_buf().map_err(lost)?.len();
         if count == 0 {
             return Ok(());
         }
         stream.consume(count);
         passed += count;
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "the stream goes on behind its end"))
+    Err(lost("a stream goes on behind its end"))
 }
 
 fn died(panicked: tokio::task::JoinError) -> Error {
@@ -314,7 +313,7 @@ mod tests {
         let endless = |writer: &mut FrameWriter<&UnixStream>| {
             while writer.write_all(b"line\n").is_ok() {}
         };
-        assert!(matches!(received(endless, line), Err(Received::Broken(_))));
+        assert!(matches!(received(endless, line), Err(Received::Refused(_))));
         let refuse = |_: &mut dyn BufRead| Err(Error::new(ErrorKind::HostDiskFull, "full"));
         let refused = received(endless, refuse);
         assert!(matches!(refused, Err(Received::Refused(error)) if error.kind() == ErrorKind::HostDiskFull));

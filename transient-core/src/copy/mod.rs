@@ -71,8 +71,8 @@ fn in_image(path: &Path) -> PathBuf {
 /// Copies between the host and a disk that no VM uses. Blocks; the calling thread outlives every process that it starts.
 ///
 /// The disk is written to if something is copied into it, and is whole afterwards, also after a failure; if things are only
-/// copied out of it, it stays as it is. Of copies that fail, files may be missing, but none is there in part; those before
-/// are not undone.
+/// copied out of it, it stays as it is. Of a copy that fails, files may be missing, but none is there in part, unless it
+/// was cancelled on its way into the disk; copies before it are not undone.
 ///
 /// # Errors
 ///

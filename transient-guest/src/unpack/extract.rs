@@ -141,7 +141,10 @@ impl Extractor {
         if self.site == Site::Image {
             let mode = Mode::from_raw_mode(member.mode & 0o777);
             let file = self.anew(folder, name, || create(name, mode))?;
-            return self.fill(archive, member, map, &file, folder, path);
+            return self.fill(archive, member, map, &file, folder, path).inspect_err(|_| {
+                // What is left of it would have its name. It may be gone already.
+                let _ = rustix::fs::unlinkat(&folder.file, name, AtFlags::empty());
+            });
         }
         let (partial, file) = Partial::make(&folder.file, |name| create(name, Mode::RUSR | Mode::WUSR))?;
         self.fill(archive, member, map, &file, folder, path)?;

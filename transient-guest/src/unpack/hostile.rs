@@ -237,6 +237,14 @@ fn sizes_that_lie_are_refused() {
 }
 
 #[test]
+fn a_file_that_is_cut_off_is_not_left() {
+    let whole = archive(&[file(b"f", &[7; 5000])]);
+    let scene = Scene::unpack(&whole[..3000]);
+    scene.assert_refused("a file that is cut off");
+    assert!(!scene.dst(b"f").exists());
+}
+
+#[test]
 fn extended_headers_without_end_are_refused() {
     /// Hands out the same bytes for ever.
     struct Endless(std::io::Cursor<Vec<u8>>);
