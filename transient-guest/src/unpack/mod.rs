@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use extract::Extractor;
 pub use placement::Places;
 
+mod describe;
 mod directories;
 mod extract;
 mod later;
