@@ -74,7 +74,7 @@ pub(crate) fn source(top: &Path) {
     fs::create_dir(&folder).unwrap();
     shell(
         "mkdir -p d/e sticky; echo hello > d/file; ln d/file d/e/hard; ln -s ../file d/e/soft; ln -s /nowhere broken
-        : > empty; cp /bin/true setuid; mkfifo pipe; printf x > d/e/setgid
+        : > empty; chmod 400 empty; cp /bin/true setuid; mkfifo pipe; printf x > d/e/setgid
         truncate -s 3000000 holes; printf abc | dd of=holes bs=1 seek=1000000 conv=notrunc status=none
         printf def | dd of=holes bs=1 seek=2500000 conv=notrunc status=none; truncate -s 500000 hole",
         &folder,
@@ -91,7 +91,7 @@ pub(crate) fn source(top: &Path) {
     let _ = xattr::set(folder.join("d/file"), "user.a", b"1\n2\0");
     if is_root() {
         shell(
-            "chown 1000:1001 d/file d; chown -h 5:6 broken; chown 7:7 setuid d/e/setgid
+            "chmod 0 empty; chown 1000:1001 d/file d; chown -h 5:6 broken; chown 7:7 setuid d/e/setgid
             mknod null c 1 3; mknod disk b 254 17; mknod large c 300 70000",
             &folder,
         );
@@ -102,7 +102,7 @@ pub(crate) fn source(top: &Path) {
         );
     }
     shell(
-        "chmod 4755 setuid; chmod 2755 d/e/setgid; chmod 1777 sticky; chmod 2775 d; chmod 500 d/e; chmod 0 empty",
+        "chmod 4755 setuid; chmod 2755 d/e/setgid; chmod 1777 sticky; chmod 2775 d; chmod 500 d/e",
         &folder,
     );
     shell(
