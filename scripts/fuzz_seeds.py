@@ -77,7 +77,7 @@ def make_archives(target: Path, folder: Path) -> None:
 
 def main() -> None:
     corpus = Path(sys.argv[1])
-    for name, make in [("image_header", make_images), ("archive", make_archives)]:
+    for name, make in [("image_header", make_images), ("archive", make_archives), ("receive", make_archives)]:
         target = corpus / name
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:

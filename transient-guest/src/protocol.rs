@@ -4,7 +4,8 @@
 //! [`Preamble`] (or [`SETTLE`], to have the guest saved before that), then speaks SSH (RFC 4253): an `exec` channel is a `RUN`, a PTY with a `shell` is an
 //! `INSPECT`, and the subsystem [`SUBSYSTEM`] carries one [`Request`] as a line of JSON, answered
 //! by lines of [`Reply`], the last of which is [`Reply::Done`] or [`Reply::Failed`].
-//! Over [`DATA_PORT`] run the bytes of tar streams, in frames (see [`FRAME_END`]).
+//! Over [`DATA_PORT`] run the bytes of tar streams, in frames (see [`FRAME_END`]): to the guest for
+//! [`Request::Unpack`], to the host for [`Request::Pack`]; one at a time, and each to its end.
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// The virtio-serial port that carries the preamble and then SSH.
 pub const CONTROL_PORT: &str = "org.transient.control";
-/// The virtio-serial port that carries bulk data to the guest, in frames.
+/// The virtio-serial port that carries bulk data to and from the guest, in frames.
 pub const DATA_PORT: &str = "org.transient.data";
 /// The SSH subsystem of typed requests.
 pub const SUBSYSTEM: &str = "transient";
@@ -151,6 +152,15 @@ pub enum Request {
         destination: PathBuf,
         /// How the destination is to be understood.
         placement: Placement,
+    },
+    /// Packs a file, directory or link of the image into a tar stream that goes over the data port.
+    ///
+    /// Its one top-level entry has the name of the source. Of the root, and of a source that ends in `/.`, there is only
+    /// what is in it.
+    /// After a failure the stream ends with [`FRAME_ABORT`].
+    Pack {
+        /// An absolute path in the image. A link at its end is packed as one.
+        source: PathBuf,
     },
     /// Labels what the build made (SELinux images), trims, unmounts and syncs everything.
     Finish,

@@ -51,7 +51,7 @@ impl<'a> WorkingDisk<'a> {
     /// Makes the file that is written to, and returns the whole for QEMU.
     pub(super) fn open(&mut self, cancel: &CancelToken) -> Result<Disk, Error> {
         qemu_img::create_empty(&self.empty(), self.size, cancel)?;
-        Ok(Disk { path: self.next()?, below: self.below() })
+        Ok(Disk { path: self.next()?, below: self.below(), durable: false })
     }
 
     /// Keeps what the steps so far did as a layer, while the builder goes on. `replace` is whether one that is there

@@ -7,6 +7,7 @@ use super::log::Log;
 use super::run::write_image;
 use super::work::Work;
 use super::{BuildOptions, OnFailure};
+use crate::builder::in_vms;
 use crate::event::Event;
 use crate::{Error, ErrorKind, ImageName, Store, terminal};
 
@@ -115,7 +116,7 @@ impl<'a> Work<'a> {
         self.note(format!(
             "a shell opens in the state before step {step}; nothing done in it is kept, and the build fails when it ends"
         ));
-        self.in_vms(async |processes: &TaskTracker| {
+        in_vms(self.cancel, async |processes: &TaskTracker| {
             let running = self.boot(disk, processes).await?;
             running.builder.inspect(terminal).await.map(drop)
         })
@@ -130,7 +131,7 @@ impl<'a> Work<'a> {
         log: &Log,
     ) -> Result<(), Error> {
         let mut reservation = store.reserve_free(name)?;
-        let accelerator = self.in_vms(async |processes: &TaskTracker| {
+        let accelerator = in_vms(self.cancel, async |processes: &TaskTracker| {
             let running = self.boot(disk, processes).await?;
             let accelerator = running.builder.accelerator();
             running.builder.finish().await.map(|()| accelerator)

@@ -1,6 +1,5 @@
 //! A build from its Imagefile to the image.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -15,8 +14,7 @@ use super::work::{Work, finished, placed, started};
 use super::{BuildOptions, IMAGEFILE, failure, transfer};
 use crate::builder::appliance;
 use crate::event::{Event, Reporter};
-use crate::image::Image;
-use crate::image::header::Header;
+use crate::image::{Image, virtual_size};
 use crate::imagefile::{Base, Imagefile, Instruction};
 use crate::layer::{Layers, digest_of};
 use crate::process::qemu_img;
@@ -117,13 +115,6 @@ pub(super) fn run(
     drop(disk);
     layers.prune(options.cache_limit);
     Ok(image)
-}
-
-/// Returns the size of an image's disk, in bytes.
-fn virtual_size(image: &Path) -> Result<u64, Error> {
-    let header = File::open(image).and_then(|file| Header::read(&file));
-    let failed = |error| Error::io(format!("cannot read '{}'", image.display()), error);
-    header.map(|header| header.virtual_size).map_err(failed)
 }
 
 /// Finds the mistakes that can be known before anything boots.

@@ -9,10 +9,11 @@ use transient_guest::protocol::Placement;
 use super::context::{Context, Source};
 use super::copy::{Copier, total_size};
 use super::{archive, context};
+use crate::Error;
 use crate::builder::Builder;
 use crate::event::Reporter;
 use crate::imagefile::Transfer;
-use crate::{Error, Event};
+use crate::progress::Progress;
 
 /// Checks that a source of COPY can be had, so that a mistake shows before anything boots.
 pub(super) fn check_copy(context: &Context, source: &Path) -> Result<(), Error> {
@@ -80,7 +81,7 @@ async fn add_archive(
         return Ok(false);
     }
     let task = format!("Adding {}", path.display());
-    let progress = Progress::new(reporter, task, metadata.len());
+    let progress = Progress::new(reporter, task, Some(metadata.len()));
     let last = progress.clone();
     let mut counted = progress;
     let Some(mut stream) = archive::open(file, path, Box::new(move |length| counted.add(length)))? else {
@@ -110,7 +111,7 @@ async fn copy_sources(
     let hidden = context.hidden();
     let total = sources.iter().map(|source| total_size(source, &hidden)).sum();
     let names: Vec<_> = sources.iter().map(|source| source.name.display().to_string()).collect();
-    let progress = Progress::new(reporter, format!("Copying {}", names.join(" ")), total);
+    let progress = Progress::new(reporter, format!("Copying {}", names.join(" ")), Some(total));
     let last = progress.clone();
     let mut counted = progress;
     builder
@@ -140,36 +141,4 @@ fn placement(transfer: &Transfer, sources: &[Source]) -> Placement {
 /// A destination is looked for from the image's root.
 fn absolute(destination: &Path) -> PathBuf {
     Path::new("/").join(destination)
-}
-
-/// Counts the bytes of one task. Small steps are not worth an event each.
-#[derive(Clone)]
-struct Progress {
-    reporter: Reporter,
-    task: String,
-    total: u64,
-    done: u64,
-    told: u64,
-}
-
-/// How many bytes make an event.
-const STEP: u64 = 1 << 20;
-
-impl Progress {
-    fn new(reporter: &Reporter, task: String, total: u64) -> Self {
-        Self { reporter: reporter.clone(), task, total, done: 0, told: 0 }
-    }
-
-    fn add(&mut self, length: u64) {
-        self.done += length;
-        if self.done - self.told >= STEP {
-            self.told = self.done;
-            self.reporter.progress(&self.task, self.done, Some(self.total));
-        }
-    }
-
-    async fn finish(self, done: u64) {
-        let event = Event::Progress { task: self.task, done, total: Some(self.total), finished: true };
-        self.reporter.send(event).await;
-    }
 }

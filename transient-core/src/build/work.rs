@@ -16,7 +16,7 @@ use super::log::Log;
 use super::plan::{Plan, Step};
 use super::stage::{self, Ground, Stage};
 use super::{BuildOptions, transfer};
-use crate::builder::{Boot, Builder, appliance};
+use crate::builder::{Boot, Builder, appliance, in_vms};
 use crate::error::Location;
 use crate::event::{Event, Reporter};
 use crate::imagefile::{Imagefile, Instruction};
@@ -65,29 +65,8 @@ impl<'a> Work<'a> {
         if end {
             return Ok(());
         }
-        self.in_vms(async |processes| self.run_stages(disk, log, (done, claim, finished), processes).await)
-    }
-
-    /// Does what needs VMs; they are gone when it returns. Blocks.
-    pub(super) fn in_vms<T, E: From<Error>>(
-        &self,
-        work: impl AsyncFnOnce(&TaskTracker) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::io("cannot start an event loop", error))?;
-        let processes = TaskTracker::new();
-        runtime.block_on(async {
-            let result = tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => Err(Error::cancelled().into()),
-                result = work(&processes) => result,
-            };
-            // The machine is dropped by now; QEMU must be gone before its files are.
-            processes.close();
-            processes.wait().await;
-            result
+        in_vms(self.cancel, async |processes| {
+            self.run_stages(disk, log, (done, claim, finished), processes).await
         })
     }
 

@@ -3,8 +3,8 @@
 mod accelerator;
 pub mod appliance;
 mod boot;
-mod bulk;
 mod resources;
+mod runtime;
 mod saved;
 mod saving;
 mod session;
@@ -13,6 +13,7 @@ mod vm;
 use std::path::PathBuf;
 
 pub(crate) use boot::Boot;
+pub(crate) use runtime::in_vms;
 pub(crate) use vm::Builder;
 use vm::failure_kind;
 

@@ -1,14 +1,15 @@
 //! A builder VM that runs: booted on a disk, taking operations.
 
-use std::io;
+use std::io::{self, BufRead};
 use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
+use transient_guest::frames::{FrameReader, FrameWriter};
 use transient_guest::protocol::{FailureCause, MountedDevice, Placement, Reply, Request};
 
-use super::bulk::FrameWriter;
 use super::session::{Session, lost};
 use crate::build::Terminal;
 use crate::event::{Event, Reporter, Stream};
@@ -21,7 +22,7 @@ pub(crate) struct Builder {
     pub(super) machine: Machine,
     pub(super) monitor: Monitor,
     pub(super) session: Session,
-    pub(super) data: Arc<std::os::unix::net::UnixStream>,
+    pub(super) data: Arc<UnixStream>,
     pub(super) memory: u64,
     pub(super) accelerator: &'static str,
     pub(super) reporter: Reporter,
@@ -85,7 +86,7 @@ impl Builder {
         &self,
         destination: &Path,
         placement: Placement,
-        produce: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), Error> + Send + 'static,
+        produce: impl FnOnce(&mut FrameWriter<&UnixStream>) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
         let port = Arc::clone(&self.data);
         let mut sending = tokio::task::spawn_blocking(move || send(&port, produce));
@@ -108,9 +109,43 @@ impl Builder {
             Ok(Ok(()) | Err(Sent::PortBroken(_))) if unpacked.is_err() => unpacked,
             Ok(Err(Sent::PortBroken(error))) => Err(lost(error)),
             Ok(Ok(())) => Ok(()),
-            Err(panicked) => {
-                Err(Error::new(ErrorKind::Internal, "a thread of the library died").caused_by(panicked))
+            Err(panicked) => Err(died(panicked)),
+        }
+    }
+
+    /// Has the guest pack a file, directory or link of the image, and `consume` read the tar stream, of which nothing is
+    /// to be trusted, on a thread of its own.
+    ///
+    /// After a failure the data port may be of no use any more; other requests can still be carried out.
+    pub(crate) async fn pack<T: Send + 'static>(
+        &self,
+        source: &Path,
+        consume: impl FnOnce(&mut dyn BufRead) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let port = Arc::clone(&self.data);
+        let mut receiving = tokio::task::spawn_blocking(move || receive(&port, consume));
+        let request = Request::Pack { source: source.to_owned() };
+        let requested = self.request(&request);
+        tokio::pin!(requested);
+        let (received, packed) = tokio::select! {
+            // Nobody reads what is still to come, so that the guest would wait for ever.
+            received = &mut receiving => match received {
+                Ok(Err(Received::Refused(error))) => return Err(error),
+                received => (received, requested.await),
+            },
+            packed = &mut requested => {
+                if packed.is_err() {
+                    // There may be nothing to wait for.
+                    let _ = self.data.shutdown(Shutdown::Both);
+                }
+                (receiving.await, packed)
             }
+        };
+        match received {
+            Ok(Err(Received::Refused(error))) => Err(error),
+            Ok(Ok(result)) => packed.map(|()| result),
+            Ok(Err(Received::Broken(error))) => packed.and(Err(lost(error))),
+            Err(panicked) => Err(died(panicked)),
         }
     }
 
@@ -155,8 +190,8 @@ enum Sent {
 }
 
 fn send(
-    port: &std::os::unix::net::UnixStream,
-    produce: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), Error>,
+    port: &UnixStream,
+    produce: impl FnOnce(&mut FrameWriter<&UnixStream>) -> Result<(), Error>,
 ) -> Result<(), Sent> {
     let mut writer = FrameWriter::new(port);
     match produce(&mut writer) {
@@ -170,6 +205,52 @@ fn send(
     }
 }
 
+/// How receiving a stream failed.
+enum Received {
+    /// It was not wanted, and the port is closed.
+    Refused(Error),
+    /// It broke off.
+    Broken(io::Error),
+}
+
+/// The most bytes that may come after what was understood; archives end with some zeros.
+const LONGEST_REST: usize = 1 << 20;
+
+fn receive<T>(
+    port: &UnixStream,
+    consume: impl FnOnce(&mut dyn BufRead) -> Result<T, Error>,
+) -> Result<T, Received> {
+    let mut stream = FrameReader::new(port);
+    let consumed = consume(&mut stream).and_then(|result| rest(&mut stream).map(|()| result));
+    match consumed {
+        Err(_) if stream.is_broken() => Err(Received::Broken(io::ErrorKind::ConnectionAborted.into())),
+        Err(error) => {
+            // The guest is told in this way alone; a port that is gone already is no news.
+            let _ = port.shutdown(Shutdown::Both);
+            Err(Received::Refused(error))
+        }
+        Ok(result) => Ok(result),
+    }
+}
+
+/// Reads to the end of a stream, which must be near.
+fn rest(stream: &mut FrameReader<&UnixStream>) -> Result<(), Error> {
+    let mut passed = 0;
+    while passed < LONGEST_REST {
+        let count = stream.fill_buf().map_err(lost)?.len();
+        if count == 0 {
+            return Ok(());
+        }
+        stream.consume(count);
+        passed += count;
+    }
+    Err(lost("a stream goes on behind its end"))
+}
+
+fn died(panicked: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "a thread of the library died").caused_by(panicked)
+}
+
 /// The kind of error that a failure in the guest becomes.
 pub(super) fn failure_kind(cause: FailureCause) -> ErrorKind {
     match cause {
@@ -178,5 +259,64 @@ pub(super) fn failure_kind(cause: FailureCause) -> ErrorKind {
         FailureCause::NotInAppliance => ErrorKind::ApplianceInvalid,
         FailureCause::NoRoot => ErrorKind::NoRootFilesystem,
         FailureCause::Other => ErrorKind::StepFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Receives what `send` writes to the port.
+    fn received(
+        send: impl FnOnce(&mut FrameWriter<&UnixStream>) + Send,
+        consume: impl FnOnce(&mut dyn BufRead) -> Result<String, Error>,
+    ) -> Result<String, Received> {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                crate::sys::block_broken_pipes();
+                send(&mut FrameWriter::new(&theirs));
+            });
+            receive(&ours, consume)
+        })
+    }
+
+    fn line(stream: &mut dyn BufRead) -> Result<String, Error> {
+        let mut text = String::new();
+        stream.read_line(&mut text).map_err(|error| Error::io("cannot read", error))?;
+        Ok(text)
+    }
+
+    #[test]
+    fn a_stream_is_read_to_its_end() {
+        let send = |writer: &mut FrameWriter<&UnixStream>| {
+            writer.write_all(b"a\n").expect("sent");
+            writer.write_all(&[0; 100_000]).expect("sent");
+            writer.finish().expect("sent");
+        };
+        assert_eq!(received(send, line).unwrap_or_default(), "a\n");
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_or_goes_on_is_told_from_one_that_is_refused() {
+        let abort = |writer: &mut FrameWriter<&UnixStream>| {
+            writer.write_all(&[b'x'; 2 << 20]).expect("sent");
+            writer.abort().expect("sent");
+        };
+        let all = |stream: &mut dyn BufRead| {
+            stream.read_to_end(&mut Vec::new()).map_err(|error| Error::io("cannot read", error))?;
+            Ok(String::new())
+        };
+        assert!(matches!(received(abort, all), Err(Received::Broken(_))));
+        assert!(matches!(received(|_| (), line), Err(Received::Broken(_))));
+        let endless = |writer: &mut FrameWriter<&UnixStream>| {
+            while writer.write_all(b"line\n").is_ok() {}
+        };
+        assert!(matches!(received(endless, line), Err(Received::Refused(_))));
+        let refuse = |_: &mut dyn BufRead| Err(Error::new(ErrorKind::HostDiskFull, "full"));
+        let refused = received(endless, refuse);
+        assert!(matches!(refused, Err(Received::Refused(error)) if error.kind() == ErrorKind::HostDiskFull));
     }
 }

@@ -71,12 +71,14 @@ impl Memory {
     }
 }
 
-/// The machine's one disk: a qcow2 file whose content nobody needs after a crash.
+/// The machine's one disk: a qcow2 file.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) path: PathBuf,
     /// The qcow2 files that it stands on, the lowest first, whatever the files themselves name.
     pub(crate) below: Vec<PathBuf>,
+    /// Whether the file must be whole after a crash: what the guest flushes is then on the host's disk.
+    pub(crate) durable: bool,
 }
 
 /// The file descriptors that QEMU inherits.
@@ -158,7 +160,7 @@ fn no_disk() -> String {
 impl Disk {
     /// The block node, as JSON, in which a path may hold any character.
     fn node(&self) -> String {
-        let mut node = block::writable(&self.path, &node_name(0));
+        let mut node = block::writable(&self.path, &node_name(0), self.durable);
         if let Some(below) = block::chain(&self.below) {
             node["backing"] = below;
         }
@@ -222,6 +224,7 @@ mod tests {
             disk: Some(Disk {
                 path: "/store/a,b\"c/disk.qcow2".into(),
                 below: vec!["/base".into(), "/layer".into()],
+                durable: false,
             }),
             network,
             background: false,

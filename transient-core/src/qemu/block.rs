@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// A qcow2 file that is written to, and that nobody needs after a crash.
-pub(crate) fn writable(path: &Path, name: &str) -> Value {
+/// A qcow2 file that is written to. If it is not `durable`, nobody needs it after a crash.
+pub(crate) fn writable(path: &Path, name: &str, durable: bool) -> Value {
     json!({
         "node-name": name,
         "driver": "qcow2",
         "discard": "unmap",
-        "cache": { "no-flush": true },
+        "cache": { "no-flush": !durable },
         "file": {
             "driver": "file",
             "filename": text(path),
             "discard": "unmap",
-            "cache": { "no-flush": true },
+            "cache": { "no-flush": !durable },
         },
         "backing": null,
     })

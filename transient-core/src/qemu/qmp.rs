@@ -67,7 +67,7 @@ impl Monitor {
             Error::new(ErrorKind::QemuFailed, "QEMU cannot keep the state of the disk").caused_by(error)
         };
         // As data: QEMU takes nothing that it does not know, such as what newer ones add.
-        let node = serde_json::from_value(block::writable(file, to)).map_err(|error| {
+        let node = serde_json::from_value(block::writable(file, to, false)).map_err(|error| {
             Error::new(ErrorKind::Internal, "a block node is not described").caused_by(error)
         })?;
         self.service.execute(qmp::blockdev_add(node)).await.map_err(failed)?;

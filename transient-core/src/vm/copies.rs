@@ -8,6 +8,7 @@ use super::FileCopy;
 use super::disk::VmDisk;
 use super::stored::StoredVm;
 use crate::call::call;
+use crate::copy::Copies;
 use crate::event::Reporter;
 use crate::{CancelToken, Error, ErrorKind, Event, ImageName, Store, VmOptions};
 
@@ -79,13 +80,14 @@ pub fn copy(
 
 /// Makes copies into a disk and out of it.
 pub(super) fn carry_out(
-    _store: &Store,
-    _disk: &VmDisk,
-    _into: &[FileCopy],
-    _out: &[FileCopy],
-    _builder: &VmOptions,
-    _reporter: &Reporter,
-    _cancel: &CancelToken,
+    store: &Store,
+    disk: &VmDisk,
+    into: &[FileCopy],
+    out: &[FileCopy],
+    builder: &VmOptions,
+    reporter: &Reporter,
+    cancel: &CancelToken,
 ) -> Result<(), Error> {
-    Err(Error::new(ErrorKind::Internal, "not written"))
+    let copies = Copies { into: into.to_vec(), out: out.to_vec() };
+    crate::copy::copy(disk.chain(), &copies, builder, store.locations(), reporter, cancel)
 }

@@ -22,7 +22,7 @@ pub(super) struct VmDisk {
 impl VmDisk {
     /// Returns it as the builder VM takes it.
     pub(super) fn chain(&self) -> qemu::Disk {
-        qemu::Disk { path: self.path.clone(), below: vec![self.backing.clone()] }
+        qemu::Disk { path: self.path.clone(), below: vec![self.backing.clone()], durable: true }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Members of a tar archive: POSIX ustar and pax, GNU, and what came before.
 
 mod acl;
-mod pax;
+pub(crate) mod pax;
 mod sparse;
 
 use std::collections::BTreeMap;
@@ -13,9 +13,11 @@ use tar::{EntryType, GnuExtSparseHeader, Header};
 pub use sparse::SparseMap;
 
 use pax::Record;
-use sparse::{MOST_PARTS, PaxSparse, number};
+pub(crate) use sparse::MOST_PARTS;
+use sparse::{PaxSparse, number};
 
-const BLOCK: u64 = 512;
+/// What an archive is made of, in bytes.
+pub(crate) const BLOCK: u64 = 512;
 /// The most bytes of extended headers and long names that one member has, and of those that all have.
 const MOST_EXTENDED: u64 = 16 << 20;
 
@@ -62,6 +64,19 @@ pub struct Member {
     pub modified: (i64, u32),
     /// Extended attributes.
     pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Member {
+    /// Returns how many bytes are kept of it, about.
+    #[cfg(feature = "files")]
+    pub(crate) fn weight(&self) -> usize {
+        let target = match &self.kind {
+            Kind::Link(target) | Kind::HardLink(target) => target.len(),
+            _ => 0,
+        };
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.path.len() + target + attributes.sum::<usize>()
+    }
 }
 
 /// What a member is.

@@ -87,6 +87,46 @@ pub(super) fn attributes(records: &[Record]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     found
 }
 
+/// Writes a record.
+#[cfg(feature = "files")]
+pub(crate) fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let body = key.len() + value.len() + 3;
+    let mut length = body;
+    // It counts its own digits.
+    while length != body + length.to_string().len() {
+        length = body + length.to_string().len();
+    }
+    [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
+}
+
+/// Returns a point in time as [`parse_time`] reads it.
+#[cfg(feature = "files")]
+pub(crate) fn time_text(seconds: i64, nanoseconds: u32) -> String {
+    match (seconds, nanoseconds) {
+        (..0, 1..) => {
+            format!("-{}.{:09}", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanoseconds)
+        }
+        _ => format!("{seconds}.{nanoseconds:09}"),
+    }
+}
+
+/// Returns key and value of the record of an extended attribute, as [`attributes`] reads it.
+#[cfg(feature = "files")]
+pub(crate) fn attribute(name: &[u8], value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    // A key ends at its first `=`; only the other spelling can do without.
+    if !name.contains(&b'=') {
+        return ([b"SCHILY.xattr.", name].concat(), value.to_vec());
+    }
+    let mut key = b"LIBARCHIVE.xattr.".to_vec();
+    for &byte in name {
+        match byte {
+            b'=' | b'%' => key.extend(format!("%{byte:02X}").bytes()),
+            _ => key.push(byte),
+        }
+    }
+    (key, STANDARD.encode(value).into_bytes())
+}
+
 fn percent_decode(name: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(name.len());
     let mut rest = name;
@@ -113,21 +153,28 @@ mod tests {
 
     use super::*;
 
-    fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
-        let body = key.len() + value.len() + 3;
-        let mut length = body;
-        while length != body + length.to_string().len() {
-            length = body + length.to_string().len();
-        }
-        [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
-    }
-
     proptest! {
         #[test]
         fn any_bytes_survive(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..5)) {
             let text: Vec<u8> = values.iter().flat_map(|value| record(b"path", value)).collect();
             let read: Vec<Vec<u8>> = parse(&text).unwrap().into_iter().map(|(_, value)| value).collect();
             prop_assert_eq!(read, values);
+        }
+
+        #[test]
+        fn times_and_attributes_survive(
+            seconds in -5_000_000_000_i64..5_000_000_000,
+            nanoseconds in 0_u32..1_000_000_000,
+            name in prop::collection::vec(prop::sample::select(&b"ab%=. "[..]), 1..9),
+            value in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            for (seconds, nanoseconds) in [(seconds, nanoseconds), (seconds, 0), (-1, nanoseconds), (0, nanoseconds)] {
+                let text = time_text(seconds, nanoseconds);
+                prop_assert_eq!(parse_time(text.as_bytes()).unwrap(), (seconds, nanoseconds), "{}", text);
+            }
+            let (key, encoded) = attribute(&name, &value);
+            let found = attributes(&parse(&record(&key, &encoded)).unwrap());
+            prop_assert_eq!(found, BTreeMap::from([(name, value)]));
         }
 
         #[test]

@@ -6,7 +6,7 @@ use super::pax::Record;
 use super::{Broken, Result, broken, read_block};
 
 /// The most parts that a file may have; a real file has far fewer.
-pub(super) const MOST_PARTS: usize = 1 << 20;
+pub(crate) const MOST_PARTS: usize = 1 << 20;
 
 /// The parts of a file that are in the archive, and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,19 +6,19 @@
 use std::path::Path;
 
 use transient_guest::protocol::{Reply, Request};
+use transient_guest::{failure, inside};
 
 mod blkid;
 mod container;
 mod discover;
-mod failure;
 mod finish;
 mod format;
 mod fstab;
-mod inside;
 mod lvm;
 pub(crate) mod modules;
 mod mount;
 mod mounts;
+mod pack;
 mod partition;
 mod program;
 mod quiet;
@@ -32,7 +32,7 @@ use failure::Failure;
 
 /// Carries out `request`, and says what came of it: notes first, then [`Reply::Done`] or [`Reply::Failed`].
 ///
-/// `data_port` is the device that a tar stream comes from, for [`Request::Unpack`].
+/// `data_port` is the device that a tar stream comes from, for [`Request::Unpack`], or goes to, for [`Request::Pack`].
 pub(crate) fn operate(request: Request, data_port: Option<&Path>, reply: &mut dyn FnMut(Reply)) {
     let outcome = carry_out(request, data_port, reply);
     reply(match outcome {
@@ -53,6 +53,7 @@ fn carry_out(
         Request::Unpack { destination, placement } => {
             unpack::unpack(data_port, &destination, &placement, reply)
         }
+        Request::Pack { source } => pack::pack(data_port, &source, reply),
         Request::Pause => quiet::pause(),
         Request::GoOn => quiet::go_on(),
         Request::Finish => finish::finish(reply),

@@ -1,8 +1,8 @@
-//! The frames in which a stream comes over the data port.
+//! The frames in which a stream goes over the data port, either way.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 
-use transient_guest::protocol::{FRAME_ABORT, FRAME_END, FRAME_MAX};
+use crate::protocol::{FRAME_ABORT, FRAME_END, FRAME_MAX};
 
 /// How much is asked of the port at a time, in bytes.
 const BUFFER: usize = 512 << 10;
@@ -12,7 +12,7 @@ const HEADER: usize = size_of::<u32>();
 ///
 /// What comes after that is never asked for, so that the port can carry another stream.
 #[derive(Debug)]
-pub(super) struct FrameReader<R> {
+pub struct FrameReader<R> {
     source: R,
     buffer: Box<[u8]>,
     start: usize,
@@ -31,13 +31,18 @@ enum State {
 
 impl<R: Read> FrameReader<R> {
     /// Reads a stream from its first frame on.
-    pub(super) fn new(source: R) -> Self {
+    pub fn new(source: R) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
         Self { source, buffer, start: 0, end: 0, left_in_frame: 0, state: State::Open }
     }
 
+    /// Returns whether the stream broke off, or makes no sense.
+    pub fn is_broken(&self) -> bool {
+        self.state == State::Broken
+    }
+
     /// Reads to the end of the stream, so that the sender is never left waiting.
-    pub(super) fn drain(&mut self) -> io::Result<()> {
+    pub fn drain(&mut self) -> io::Result<()> {
         loop {
             let count = self.fill_buf()?.len();
             if count == 0 {
@@ -129,6 +134,76 @@ impl<R: Read> Read for FrameReader<R> {
     }
 }
 
+/// Takes a stream of bytes and sends it in frames; [`FrameWriter::finish`] or [`FrameWriter::abort`] ends it.
+#[derive(Debug)]
+pub struct FrameWriter<W> {
+    port: W,
+    /// A frame's header, to be filled in, and its bytes so far.
+    frame: Vec<u8>,
+    broken: bool,
+}
+
+impl<W: Write> FrameWriter<W> {
+    /// Begins a stream.
+    pub fn new(port: W) -> Self {
+        let mut frame = Vec::with_capacity(HEADER + FRAME_MAX as usize);
+        frame.extend_from_slice(&[0; HEADER]);
+        Self { port, frame, broken: false }
+    }
+
+    /// Returns whether the port failed, so that an error is not the source's.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Sends what is left, and the end.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.send_frame()?;
+        self.send(&FRAME_END.to_le_bytes())
+    }
+
+    /// Tells the other side that no more comes, and that it is not all.
+    pub fn abort(&mut self) -> io::Result<()> {
+        self.send(&FRAME_ABORT.to_le_bytes())
+    }
+
+    fn send_frame(&mut self) -> io::Result<()> {
+        let length = self.frame.len() - HEADER;
+        if length == 0 {
+            return Ok(());
+        }
+        // No more than FRAME_MAX bytes are ever taken.
+        let header = u32::try_from(length).unwrap_or(FRAME_MAX).to_le_bytes();
+        self.frame[..HEADER].copy_from_slice(&header);
+        let frame = std::mem::take(&mut self.frame);
+        let sent = self.send(&frame);
+        self.frame = frame;
+        self.frame.truncate(HEADER);
+        sent
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.port.write_all(bytes).inspect_err(|_| self.broken = true)
+    }
+}
+
+impl<W: Write> Write for FrameWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = HEADER + FRAME_MAX as usize - self.frame.len();
+        let taken = bytes.len().min(room);
+        self.frame.extend_from_slice(&bytes[..taken]);
+        if taken == room {
+            self.send_frame()?;
+        }
+        Ok(taken)
+    }
+
+    /// Sends nothing: frames go when they are full.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -185,5 +260,58 @@ mod tests {
             let error = FrameReader::new(&bytes[..length]).drain().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{length}");
         }
+    }
+
+    fn sent(send: impl FnOnce(&mut FrameWriter<&mut Vec<u8>>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        send(&mut FrameWriter::new(&mut bytes));
+        bytes
+    }
+
+    #[test]
+    fn a_stream_ends_with_an_empty_frame() {
+        let bytes = sent(|writer| {
+            writer.write_all(b"ab").unwrap();
+            writer.write_all(b"c").unwrap();
+            writer.finish().unwrap();
+        });
+        assert_eq!(bytes, [&[3, 0, 0, 0][..], b"abc", &[0, 0, 0, 0]].concat());
+    }
+
+    #[test]
+    fn a_long_stream_goes_in_full_frames() {
+        let long = vec![7; FRAME_MAX as usize + 1];
+        let bytes = sent(|writer| {
+            writer.write_all(&long).unwrap();
+            writer.finish().unwrap();
+        });
+        let first = HEADER + FRAME_MAX as usize;
+        assert_eq!(bytes[..HEADER], FRAME_MAX.to_le_bytes());
+        assert_eq!(bytes[first..], [1, 0, 0, 0, 7, 0, 0, 0, 0]);
+        let mut read = Vec::new();
+        FrameReader::new(&bytes[..]).read_to_end(&mut read).unwrap();
+        assert!(read == long);
+    }
+
+    #[test]
+    fn an_aborted_stream_says_so() {
+        let bytes = sent(|writer| {
+            writer.write_all(b"half").unwrap();
+            writer.abort().unwrap();
+        });
+        assert_eq!(bytes, FRAME_ABORT.to_le_bytes());
+        let mut reader = FrameReader::new(&bytes[..]);
+        assert!(reader.drain().is_err() && reader.is_broken());
+    }
+
+    #[test]
+    fn a_port_that_is_gone_is_told_from_a_source_that_fails() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(theirs);
+        let mut writer = FrameWriter::new(&ours);
+        writer.write_all(b"x").unwrap();
+        assert!(!writer.is_broken());
+        writer.finish().unwrap_err();
+        assert!(writer.is_broken());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::BufReader;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
+use crate::inside;
+use crate::protocol::{FailureCause, Placement};
 
 /// Everything of a file that an archive keeps.
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
     mode: u32,
     owner: (u32, u32),
     device: u64,
@@ -24,7 +26,7 @@ struct Seen {
     attributes: BTreeMap<OsString, Vec<u8>>,
 }
 
-fn see(top: &Path) -> BTreeMap<PathBuf, Seen> {
+pub(crate) fn see(top: &Path) -> BTreeMap<PathBuf, Seen> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![top.to_owned()];
     while let Some(path) = waiting.pop() {
@@ -57,22 +59,22 @@ fn see(top: &Path) -> BTreeMap<PathBuf, Seen> {
     found
 }
 
-fn shell(script: &str, folder: &Path) {
+pub(crate) fn shell(script: &str, folder: &Path) {
     let status = Command::new("sh").args(["-ec", script]).current_dir(folder).status().unwrap();
     assert!(status.success(), "{script}");
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// Makes one of everything.
-fn source(top: &Path) {
+pub(crate) fn source(top: &Path) {
     let folder = top.join("source");
     fs::create_dir(&folder).unwrap();
     shell(
         "mkdir -p d/e sticky; echo hello > d/file; ln d/file d/e/hard; ln -s ../file d/e/soft; ln -s /nowhere broken
-        : > empty; cp /bin/true setuid; mkfifo pipe; printf x > d/e/setgid
+        : > empty; chmod 400 empty; cp /bin/true setuid; mkfifo pipe; printf x > d/e/setgid
         truncate -s 3000000 holes; printf abc | dd of=holes bs=1 seek=1000000 conv=notrunc status=none
         printf def | dd of=holes bs=1 seek=2500000 conv=notrunc status=none; truncate -s 500000 hole",
         &folder,
@@ -89,7 +91,7 @@ fn source(top: &Path) {
     let _ = xattr::set(folder.join("d/file"), "user.a", b"1\n2\0");
     if is_root() {
         shell(
-            "chown 1000:1001 d/file d; chown -h 5:6 broken; chown 7:7 setuid d/e/setgid
+            "chmod 0 empty; chown 1000:1001 d/file d; chown -h 5:6 broken; chown 7:7 setuid d/e/setgid
             mknod null c 1 3; mknod disk b 254 17; mknod large c 300 70000",
             &folder,
         );
@@ -100,7 +102,7 @@ fn source(top: &Path) {
         );
     }
     shell(
-        "chmod 4755 setuid; chmod 2755 d/e/setgid; chmod 1777 sticky; chmod 2775 d; chmod 500 d/e; chmod 0 empty",
+        "chmod 4755 setuid; chmod 2755 d/e/setgid; chmod 1777 sticky; chmod 2775 d; chmod 500 d/e",
         &folder,
     );
     shell(
@@ -109,9 +111,12 @@ fn source(top: &Path) {
     );
 }
 
-fn unpack_file(archive: &Path, root: &Path, destination: &str) -> Result<Option<String>, Failure> {
+fn unpack_file(archive: &Path, root: &Path, destination: &str) -> Result<Vec<String>, Failure> {
     let mut stream = BufReader::with_capacity(4096, File::open(archive).unwrap());
-    unpack_stream(&mut stream, inside::root(root).unwrap(), Path::new(destination), &Placement::Into)
+    let root = inside::root(root).unwrap();
+    let places = Places::new(&root, Path::new(destination), &Placement::Into);
+    rustix::process::umask(rustix::fs::Mode::empty());
+    unpack(&mut stream, root, places, Site::Image)
 }
 
 #[test]
@@ -135,7 +140,7 @@ fn every_format_is_unpacked_as_by_gnu_tar() {
         shell(&format!("tar -C source {format} -cf archive.tar ."), top);
         let xattrs = if format.contains("xattrs") { "--xattrs --xattrs-include=*" } else { "" };
         shell(&format!("tar -C theirs{number} {xattrs} --same-owner --numeric-owner -xpf archive.tar"), top);
-        assert_eq!(unpack_file(&archive, &ours, "/").unwrap(), None, "{format}");
+        assert_eq!(unpack_file(&archive, &ours, "/").unwrap(), [""; 0], "{format}");
         let (theirs, ours) = (see(&theirs), see(&ours));
         assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>(), "{format}");
         for (path, expected) in &theirs {

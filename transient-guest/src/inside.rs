@@ -2,7 +2,7 @@
 //!
 //! A link in the image, absolute or not, can so never lead out of the image.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 
 /// Opens a directory for others to be resolved in.
-pub(super) fn root(path: &Path) -> Result<OwnedFd> {
+pub fn root(path: &Path) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Opens `path` inside `root`.
-pub(super) fn open(root: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+pub fn open(root: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
     rustix::fs::openat2(
         root,
         path,
@@ -26,15 +26,21 @@ pub(super) fn open(root: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> R
     )
 }
 
+/// As [`open`], but a link anywhere in `path` is an error.
+pub fn open_without_links(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
 /// Opens the directory `path` inside `root`, for use as a place only (`O_PATH`).
-pub(super) fn directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
+pub fn directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     open(root, path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
 }
 
 /// Opens the directory `path` inside `root`; it and those above it are made where they are missing.
 ///
 /// The paths of those that were made are appended to `made`, the shallowest first.
-pub(super) fn make_directory(root: impl AsFd, path: &Path, made: &mut Vec<PathBuf>) -> Result<OwnedFd> {
+pub fn make_directory(root: impl AsFd, path: &Path, made: &mut Vec<PathBuf>) -> Result<OwnedFd> {
     let root = root.as_fd();
     match directory(root, path) {
         Err(Errno::NOENT) => {}
@@ -53,7 +59,7 @@ pub(super) fn make_directory(root: impl AsFd, path: &Path, made: &mut Vec<PathBu
 }
 
 /// Removes directories that were made, the deepest first; one that is no longer empty stays.
-pub(super) fn remove_made(root: impl AsFd, made: &[PathBuf]) {
+pub fn remove_made(root: impl AsFd, made: &[PathBuf]) {
     for path in made.iter().rev() {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
         if let Ok(parent) = directory(root.as_fd(), parent) {
@@ -64,12 +70,17 @@ pub(super) fn remove_made(root: impl AsFd, made: &[PathBuf]) {
 }
 
 /// Returns a path that leads to an open file, for calls that take no descriptor.
-pub(super) fn path_of(file: impl AsFd) -> PathBuf {
+pub fn path_of(file: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
+/// Returns a path that leads to what has a name in an open directory, a link too, for calls that take no descriptor.
+pub fn path_in(folder: impl AsFd, name: &OsStr) -> PathBuf {
+    path_of(folder).join(name)
+}
+
 /// Returns where the last link of `path` leads, inside `root`; the target itself may be missing.
-pub(super) fn follow(root: impl AsFd, path: &Path) -> Result<PathBuf> {
+pub fn follow(root: impl AsFd, path: &Path) -> Result<PathBuf> {
     const MOST_LINKS: usize = 16;
     let root = root.as_fd();
     let mut path = path.to_owned();

@@ -4,14 +4,16 @@ use std::fs;
 use std::io::{BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::inside;
+use crate::protocol::{FailureCause, Placement};
 
 /// What happened in a folder with `outside`, and with an image beside it in whose `/dst` an archive was unpacked.
 struct Scene {
     folder: tempfile::TempDir,
-    outcome: Result<Option<String>, Failure>,
+    outcome: Result<Vec<String>, Failure>,
 }
 
 impl Scene {
@@ -25,7 +27,9 @@ impl Scene {
         }
         let root = inside::root(&folder.path().join("image")).unwrap();
         let mut stream = BufReader::new(archive);
-        let outcome = unpack_stream(&mut stream, root, Path::new("/dst"), &Placement::Into);
+        let places = Places::new(&root, Path::new("/dst"), &Placement::Into);
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let outcome = unpack(&mut stream, root, places, Site::Image);
         Self { folder, outcome }
     }
 
@@ -57,7 +61,7 @@ impl Scene {
 }
 
 /// One member: its type, its name, what it links to, the size that it states, and the data that follows.
-fn member(kind: u8, name: &[u8], link: &[u8], size: u64, data: &[u8]) -> Vec<u8> {
+pub(super) fn member(kind: u8, name: &[u8], link: &[u8], size: u64, data: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::new(kind));
     let fields = header.as_gnu_mut().unwrap();
@@ -76,19 +80,19 @@ fn member(kind: u8, name: &[u8], link: &[u8], size: u64, data: &[u8]) -> Vec<u8>
     bytes
 }
 
-fn file(name: &[u8], data: &[u8]) -> Vec<u8> {
+pub(super) fn file(name: &[u8], data: &[u8]) -> Vec<u8> {
     member(b'0', name, b"", data.len() as u64, data)
 }
 
-fn link(name: &[u8], target: &[u8]) -> Vec<u8> {
+pub(super) fn link(name: &[u8], target: &[u8]) -> Vec<u8> {
     member(b'2', name, target, 0, b"")
 }
 
-fn hard_link(name: &[u8], target: &[u8]) -> Vec<u8> {
+pub(super) fn hard_link(name: &[u8], target: &[u8]) -> Vec<u8> {
     member(b'1', name, target, 0, b"")
 }
 
-fn archive(members: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn archive(members: &[Vec<u8>]) -> Vec<u8> {
     [members.concat(), vec![0; 1024]].concat()
 }
 
@@ -122,7 +126,7 @@ fn links_of_the_archive_are_not_written_through() {
         }
         // The link itself is welcome.
         let scene = Scene::unpack(&archive(&[link(b"to", target), hard_link(b"too", b"to")])[..]);
-        assert_eq!(scene.outcome, Ok(None));
+        assert_eq!(scene.outcome, Ok(Vec::new()));
         scene.assert_untouched(&shown);
         for name in [&b"to"[..], b"too"] {
             assert_eq!(fs::read_link(scene.dst(name)).unwrap().as_os_str().as_bytes(), target);
@@ -144,7 +148,7 @@ fn of_several_members_of_a_name_the_last_counts() {
             file(b"folder/passwd", b"new"),
         ])[..],
     );
-    assert_eq!(scene.outcome, Ok(None));
+    assert_eq!(scene.outcome, Ok(Vec::new()));
     scene.assert_untouched("names that come twice");
     assert_eq!(fs::read(scene.dst(b"file")).unwrap(), b"new");
     assert_eq!(fs::read_link(scene.dst(b"link")).unwrap(), Path::new("/etc/passwd"));
@@ -155,7 +159,7 @@ fn of_several_members_of_a_name_the_last_counts() {
 fn links_that_stay_below_are_followed() {
     let members = [link(b"lib", b"usr/lib"), file(b"usr/lib/a", b"1"), file(b"lib/b", b"2")];
     let scene = Scene::unpack(&archive(&members)[..]);
-    assert_eq!(scene.outcome, Ok(None));
+    assert_eq!(scene.outcome, Ok(Vec::new()));
     assert_eq!(fs::read(scene.dst(b"usr/lib/b")).unwrap(), b"2");
     let loops = [link(b"a", b"b"), link(b"b", b"a"), file(b"a/x", b"")];
     assert!(Scene::unpack(&archive(&loops)[..]).outcome.is_err());
@@ -191,7 +195,7 @@ fn devices_and_pipes_are_made_but_never_written_to() {
             assert!(scene.outcome.is_err());
             continue;
         }
-        assert_eq!(scene.outcome, Ok(None), "{}", kind as char);
+        assert_eq!(scene.outcome, Ok(Vec::new()), "{}", kind as char);
         assert_eq!(fs::read(scene.dst(b"node")).unwrap(), b"x");
         let scene = Scene::unpack(&archive(&[member(kind, b"node", b"", 0, b"")])[..]);
         let found = fs::symlink_metadata(scene.dst(b"node")).unwrap();
@@ -207,7 +211,7 @@ fn devices_and_pipes_are_made_but_never_written_to() {
 fn odd_names_are_kept_as_they_are() {
     for name in [&b"line\nbreak"[..], b"\x1b[31mred", b"\xff\xfe", b"-rf", b"a b", b"..a", b"\\"] {
         let scene = Scene::unpack(&archive(&[file(name, b"x")])[..]);
-        assert_eq!(scene.outcome, Ok(None));
+        assert_eq!(scene.outcome, Ok(Vec::new()));
         assert_eq!(fs::read(scene.dst(name)).unwrap(), b"x");
     }
     let long = [&[b'n'; 90][..], b"/"].concat();
@@ -228,8 +232,16 @@ fn sizes_that_lie_are_refused() {
     // A link has no data, whatever is said: what follows is the next member.
     let members = [file(b"f", b"x"), member(b'1', b"h", b"f", 4096, b""), file(b"g", b"y")];
     let scene = Scene::unpack(&archive(&members)[..]);
-    assert_eq!(scene.outcome, Ok(None));
+    assert_eq!(scene.outcome, Ok(Vec::new()));
     assert_eq!(fs::read(scene.dst(b"g")).unwrap(), b"y");
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_not_left() {
+    let whole = archive(&[file(b"f", &[7; 5000])]);
+    let scene = Scene::unpack(&whole[..3000]);
+    scene.assert_refused("a file that is cut off");
+    assert!(!scene.dst(b"f").exists());
 }
 
 #[test]

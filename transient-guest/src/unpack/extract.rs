@@ -1,59 +1,71 @@
 //! Making the files of an archive.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags, fchmod, fchown, futimens};
+use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags, futimens};
 use rustix::io::Errno;
-use transient_guest::archive::{Archive, Broken, Kind, Member, SparseMap};
 
+use super::Site;
+use super::describe::LENDING;
+use super::directories::{self, Directories};
 use super::later::Later;
-use super::make::{Error, Folder, make_special, set_directory_time, timestamps, write_all};
+use super::make::{Error, Folder, make_special, timestamps, write_all};
+use super::partial::Partial;
 use super::placement::Places;
-use crate::operations::failure::{Doing, Failure};
-use crate::operations::inside;
+use crate::archive::{Archive, Broken, Kind, Member, SparseMap};
+use crate::failure::{Doing, Failure};
+use crate::inside;
+use crate::notes::Notes;
 
 /// How many directories are kept open.
 const MOST_OPEN: usize = 256;
+/// The most bytes that are kept in mind of what can only be done at the end.
+const MOST_KEPT: usize = 256 << 20;
+/// What one thing to do takes beside its bytes, about.
+const KEPT_ONE: usize = 128;
 
 /// Unpacks archives into a root directory, out of which no member can lead.
 #[derive(Debug)]
 pub(super) struct Extractor {
     root: OwnedFd,
     places: Places,
+    pub(super) site: Site,
     folders: HashMap<PathBuf, Rc<Folder>>,
     later: Later,
-    /// Directories get their times at the end, for what is made in them changes these.
-    times: Vec<(PathBuf, (i64, u32))>,
-    /// How many files could not have all their extended attributes, and the first of them.
-    lost_attributes: Option<(u64, PathBuf, Errno)>,
+    directories: Directories,
+    /// How many bytes are kept in mind for the end.
+    kept: usize,
+    pub(super) notes: Notes,
 }
 
 impl Extractor {
     /// Unpacks into `root`, at the places that `places` says.
-    pub(super) fn new(root: OwnedFd, places: Places) -> Self {
+    pub(super) fn new(root: OwnedFd, places: Places, site: Site) -> Self {
         Self {
             root,
             places,
+            site,
             folders: HashMap::new(),
             later: Later::default(),
-            times: Vec::new(),
-            lost_attributes: None,
+            directories: Directories::default(),
+            kept: 0,
+            notes: Notes::default(),
         }
     }
 
     /// Unpacks all of an archive; returns what a person should know of it.
-    pub(super) fn unpack<R: BufRead>(mut self, archive: &mut Archive<R>) -> Result<Option<String>, Failure> {
+    pub(super) fn unpack<R: BufRead>(mut self, archive: &mut Archive<R>) -> Result<Vec<String>, Failure> {
         let base = self.places.base().to_owned();
         self.folder(&base)?;
         while let Some(member) = archive.next_member()? {
             let path = self.places.path(&member.path)?;
             if self.later.must_wait(&member, &self.places)? {
+                self.keep(member.weight() + path.as_os_str().len())?;
                 self.later.add(path, member);
             } else {
                 self.later.forget(&path);
@@ -63,17 +75,20 @@ impl Extractor {
         for (path, member) in self.later.take() {
             self.place(archive, &member, &path)?;
         }
-        for (path, modified) in self.times.iter().rev() {
-            set_directory_time(&self.root, path, *modified)
-                .doing(|| format!("cannot set the time of {}", path.display()))?;
+        for (path, description) in self.directories.take() {
+            directories::describe(&self.root, &path, self.site, description)
+                .doing(|| format!("cannot set the mode and time of {}", path.display()))?;
         }
-        Ok(self.lost_attributes.map(|(count, path, error)| {
-            let path = path.display();
-            format!(
-                "{count} files could not keep extended attributes, the first is {path}: {}",
-                io::Error::from(error)
-            )
-        }))
+        Ok(self.notes.told())
+    }
+
+    /// Counts what is kept in mind for the end.
+    fn keep(&mut self, bytes: usize) -> Result<(), Broken> {
+        self.kept += bytes + KEPT_ONE;
+        match self.kept > MOST_KEPT {
+            true => Err(Broken("it has too many directories, and links that lead out of theirs".to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn place<R: BufRead>(
@@ -106,10 +121,7 @@ impl Extractor {
         match &member.kind {
             Kind::File(map) => self.file(archive, member, map.as_ref(), &folder, path, name),
             Kind::HardLink(target) => self.hard_link(target, &folder, name),
-            _ => {
-                self.anew(&folder, name, || make_special(member, &folder.file, name))?;
-                self.describe_special(member, &folder, path, name)
-            }
+            _ => self.special(member, &folder, path, name),
         }
     }
 
@@ -123,41 +135,85 @@ impl Extractor {
         name: &OsStr,
     ) -> Result<(), Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(member.mode & 0o777);
-        let file = self.anew(folder, name, || rustix::fs::openat(&folder.file, name, flags, mode))?;
+        let create = |name: &OsStr, mode| rustix::fs::openat(&folder.file, name, flags, mode);
+        if self.site == Site::Image {
+            let mode = Mode::from_raw_mode(member.mode & 0o777);
+            let file = self.anew(folder, name, || create(name, mode))?;
+            return self.fill(archive, member, map, &file, folder, path).inspect_err(|_| {
+                // What is left of it would have its name. It may be gone already.
+                let _ = rustix::fs::unlinkat(&folder.file, name, AtFlags::empty());
+            });
+        }
+        let (partial, file) = Partial::make(&folder.file, |name| create(name, Mode::RUSR | Mode::WUSR))?;
+        self.fill(archive, member, map, &file, folder, path)?;
+        Ok(partial.becomes(name)?)
+    }
+
+    fn fill<R: BufRead>(
+        &mut self,
+        archive: &mut Archive<R>,
+        member: &Member,
+        map: Option<&SparseMap>,
+        file: &OwnedFd,
+        folder: &Folder,
+        path: &Path,
+    ) -> Result<(), Error> {
         match map {
-            None => write_all(archive, &file, 0, archive.left())?,
+            None => write_all(archive, file, 0, archive.left())?,
             Some(map) => {
                 for &(offset, length) in &map.parts {
-                    write_all(archive, &file, offset, length)?;
+                    write_all(archive, file, offset, length)?;
                 }
-                rustix::fs::ftruncate(&file, map.size)?;
+                rustix::fs::ftruncate(file, map.size)?;
             }
         }
-        self.describe(member, &file, folder.gives_group, path)?;
-        Ok(futimens(&file, &timestamps(member.modified))?)
+        self.describe(member, file, folder.gives_group, path)?;
+        Ok(futimens(file, &timestamps(member.modified))?)
+    }
+
+    fn special(&mut self, member: &Member, folder: &Folder, path: &Path, name: &OsStr) -> Result<(), Error> {
+        if self.site == Site::Image {
+            self.anew(folder, name, || make_special(member, &folder.file, name))?;
+            return self.describe_special(member, folder, path, name);
+        }
+        match Partial::make(&folder.file, |name| make_special(member, &folder.file, name)) {
+            Err(Errno::PERM) if matches!(member.kind, Kind::CharacterDevice(..) | Kind::BlockDevice(..)) => {
+                self.notes.skipped("device", path);
+                Ok(())
+            }
+            made => {
+                let (partial, ()) = made?;
+                self.describe_special(member, folder, path, &partial.name)?;
+                Ok(partial.becomes(name)?)
+            }
+        }
     }
 
     fn directory(&mut self, member: &Member, path: &Path) -> Result<(), Error> {
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
             let folder = self.folder(parent)?;
             let make = || rustix::fs::mkdirat(&folder.file, name, Mode::RWXU);
+            let is_directory = || directories::open(&self.root, path, self.site, OFlags::PATH).map(drop);
             match make() {
-                // A directory stays, and so does a link to one: images have links like /lib.
-                Err(Errno::EXIST) if inside::directory(&self.root, path).is_ok() => {}
-                Err(Errno::EXIST) => self.anew(&folder, name, make)?,
+                // A directory stays, and in an image so does a link to one: images have links like /lib.
+                Err(Errno::EXIST) => match (is_directory(), self.site) {
+                    (Err(_), Site::Image) => self.anew(&folder, name, make)?,
+                    (is_directory, _) => is_directory?,
+                },
                 made => made?,
             }
         }
-        let file = inside::open(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-        fchown(&file, Some(Uid::from_raw(member.owner)), Some(Gid::from_raw(member.group)))?;
-        fchmod(&file, Mode::from_raw_mode(member.mode))?;
+        let file = directories::open(&self.root, path, self.site, OFlags::RDONLY)?;
+        let mode = match self.own(member, &file)? {
+            true => member.mode,
+            false => member.mode & !LENDING,
+        };
         self.set_attributes(path, &member.attributes, |name, value| {
             rustix::fs::fsetxattr(&file, name, value, XattrFlags::empty())
         })?;
-        // Its group may be given to what is made in it from now on.
-        self.folders.remove(path);
-        self.times.push((path.to_owned(), member.modified));
+        if self.directories.add(path, mode, member.modified) {
+            self.keep(path.as_os_str().len())?;
+        }
         Ok(())
     }
 
@@ -174,8 +230,14 @@ impl Extractor {
             }
             from => from?,
         };
-        let link =
-            || rustix::fs::linkat(&target_folder.file, target_name, &folder.file, name, AtFlags::empty());
+        let link_as = |name: &OsStr| {
+            rustix::fs::linkat(&target_folder.file, target_name, &folder.file, name, AtFlags::empty())
+        };
+        if self.site == Site::Host {
+            let (partial, ()) = Partial::make(&folder.file, link_as)?;
+            return Ok(partial.becomes(name)?);
+        }
+        let link = || link_as(name);
         if link() != Err(Errno::EXIST) {
             return self.anew(folder, name, || match link() {
                 // It was made a moment ago.
@@ -210,80 +272,17 @@ impl Extractor {
         Ok(make()?)
     }
 
-    fn describe(
-        &mut self,
-        member: &Member,
-        file: &OwnedFd,
-        gives_group: bool,
-        path: &Path,
-    ) -> Result<(), Error> {
-        // Files that are made belong to root, and have their mode but for the special bits.
-        if member.owner != 0 || member.group != 0 || gives_group {
-            fchown(file, Some(Uid::from_raw(member.owner)), Some(Gid::from_raw(member.group)))?;
-        }
-        if member.mode & !0o777 != 0 {
-            fchmod(file, Mode::from_raw_mode(member.mode))?;
-        }
-        // After the owner, for a change of that takes capabilities away.
-        self.set_attributes(path, &member.attributes, |name, value| {
-            rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())
-        })
-    }
-
-    fn describe_special(
-        &mut self,
-        member: &Member,
-        folder: &Folder,
-        path: &Path,
-        name: &OsStr,
-    ) -> Result<(), Error> {
-        if member.owner != 0 || member.group != 0 || folder.gives_group {
-            let (owner, group) = (Uid::from_raw(member.owner), Gid::from_raw(member.group));
-            rustix::fs::chownat(&folder.file, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-        if member.mode & !0o777 != 0 && !matches!(member.kind, Kind::Link(_)) {
-            rustix::fs::chmodat(&folder.file, name, Mode::from_raw_mode(member.mode), AtFlags::empty())?;
-        }
-        if !member.attributes.is_empty() {
-            // There is no call that takes a directory and a name.
-            rustix::process::fchdir(&folder.file)?;
-            self.set_attributes(path, &member.attributes, |attribute, value| {
-                rustix::fs::lsetxattr(name, attribute, value, XattrFlags::empty())
-            })?;
-        }
-        let times = timestamps(member.modified);
-        Ok(rustix::fs::utimensat(&folder.file, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
-    }
-
-    fn set_attributes(
-        &mut self,
-        path: &Path,
-        attributes: &BTreeMap<Vec<u8>, Vec<u8>>,
-        set: impl Fn(&OsStr, &[u8]) -> rustix::io::Result<()>,
-    ) -> Result<(), Error> {
-        let mut lost = None;
-        for (name, value) in attributes {
-            match set(OsStr::from_bytes(name), value) {
-                Ok(()) => {}
-                // The filesystem, or the kind of file, cannot have this one.
-                Err(error @ (Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL)) => lost = Some(error),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if let Some(error) = lost {
-            let (count, ..) = self.lost_attributes.get_or_insert_with(|| (0, path.to_owned(), error));
-            *count += 1;
-        }
-        Ok(())
-    }
-
-    /// Opens a directory of the image, made where it is missing.
+    /// Opens a directory, in an image made where it is missing.
     fn folder(&mut self, path: &Path) -> Result<Rc<Folder>, Failure> {
         if let Some(folder) = self.folders.get(path) {
             return Ok(Rc::clone(folder));
         }
-        let doing = || format!("cannot make the directory {}", path.display());
-        let file = inside::make_directory(&self.root, path, &mut Vec::new()).doing(doing)?;
+        let doing = || format!("cannot open the directory {}", path.display());
+        let file = match self.site {
+            Site::Image => inside::make_directory(&self.root, path, &mut Vec::new()),
+            Site::Host => directories::open(&self.root, path, self.site, OFlags::PATH),
+        };
+        let file = file.doing(doing)?;
         let mode = rustix::fs::fstat(&file).doing(doing)?.st_mode;
         let folder = Rc::new(Folder { file, gives_group: Mode::from_raw_mode(mode).contains(Mode::SGID) });
         if self.folders.len() >= MOST_OPEN {

@@ -3,32 +3,33 @@
 use std::io;
 
 use rustix::io::Errno;
-use transient_guest::protocol::{FailureCause, Reply};
+
+use crate::protocol::{FailureCause, Reply};
 
 /// A request that could not be carried out, as the host is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// What went wrong, a fragment that fits after "failed: ".
-    pub(crate) message: String,
+    pub message: String,
     /// What the program that failed printed.
-    pub(super) output: String,
+    pub output: String,
     /// The kind that the host tells apart.
-    pub(super) cause: FailureCause,
+    pub cause: FailureCause,
 }
 
 impl Failure {
     /// Returns a failure of the given kind.
-    pub(super) fn new(cause: FailureCause, message: impl Into<String>) -> Self {
+    pub fn new(cause: FailureCause, message: impl Into<String>) -> Self {
         Self { message: message.into(), output: String::new(), cause }
     }
 
     /// Returns a failure of no special kind.
-    pub(super) fn other(message: impl Into<String>) -> Self {
+    pub fn other(message: impl Into<String>) -> Self {
         Self::new(FailureCause::Other, message)
     }
 
     /// Returns the failure of a system call: `doing` says what it was for ("cannot mount /dev/vda1").
-    pub(super) fn system(doing: impl Into<String>, error: impl Into<io::Error>) -> Self {
+    pub fn system(doing: impl Into<String>, error: impl Into<io::Error>) -> Self {
         let error = error.into();
         let cause = match error.raw_os_error() {
             Some(code) if code == Errno::NOSPC.raw_os_error() || code == Errno::DQUOT.raw_os_error() => {
@@ -40,19 +41,19 @@ impl Failure {
     }
 
     /// Adds what a program printed.
-    pub(super) fn with_output(mut self, output: impl Into<String>) -> Self {
+    pub fn with_output(mut self, output: impl Into<String>) -> Self {
         self.output = output.into();
         self
     }
 
     /// Returns the reply that tells the host.
-    pub(super) fn into_reply(self) -> Reply {
+    pub fn into_reply(self) -> Reply {
         Reply::Failed { message: self.message, output: self.output, cause: self.cause }
     }
 }
 
 /// Puts words round the error of a system call.
-pub(super) trait Doing<T> {
+pub trait Doing<T> {
     /// Turns an error into a [`Failure`] that says what was being done.
     fn doing<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T, Failure>;
 }

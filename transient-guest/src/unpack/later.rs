@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use transient_guest::archive::{Kind, Member, Result};
+use crate::archive::{Kind, Member, Result};
 
 use super::placement::Places;
 

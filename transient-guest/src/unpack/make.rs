@@ -2,16 +2,14 @@
 
 use std::ffi::OsStr;
 use std::io::BufRead;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, futimens};
+use rustix::fs::{FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
-use transient_guest::archive::{Archive, Broken, Kind, Member};
-use transient_guest::protocol::FailureCause;
 
-use crate::operations::failure::Failure;
-use crate::operations::inside;
+use crate::archive::{Archive, Broken, Kind, Member};
+use crate::failure::Failure;
+use crate::protocol::FailureCause;
 
 /// A directory that things are made in.
 #[derive(Debug)]
@@ -106,18 +104,5 @@ pub(super) fn timestamps((seconds, nanoseconds): (i64, u32)) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() },
-    }
-}
-
-pub(super) fn set_directory_time(
-    root: impl AsFd,
-    path: &Path,
-    modified: (i64, u32),
-) -> rustix::io::Result<()> {
-    match inside::open(root, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
-        Ok(file) => futimens(&file, &timestamps(modified)),
-        // A later member took its place.
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        Err(error) => Err(error),
     }
 }
