@@ -49,5 +49,6 @@ mod image_tag;
 mod interop;
 mod real_debian;
 mod stress;
+mod tiny_vm;
 mod usage;
 mod warm_start;
