@@ -73,7 +73,9 @@ fn boots_on_its_own() {
     fs::copy(sandbox.backend().join(ON_DISK), &image).unwrap();
     fs::set_permissions(&image, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut qemu = Command::new("qemu-system-x86_64")
-        .args(["-m", "256", "-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio", "-drive"])
+        .args([
+            "-m", "256", "-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio", "-drive",
+        ])
         .arg(format!("file={},format=qcow2", image.display()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
