@@ -35,6 +35,10 @@ unpack_packages() {
     mkdir -p "$work/usr/bin" "$work/usr/sbin" "$work/usr/lib" "$work/usr/lib64"
     ln -s usr/bin usr/sbin usr/lib usr/lib64 "$work/"
     wanted="dropbear-bin openssh-sftp-server sudo sshfs fuse3 extlinux"
+    # apt's lists may never have been fetched
+    if ! apt-cache show dropbear-bin >/dev/null 2>&1; then
+        if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo apt-get update -q >&2; fi
+    fi
     # shellcheck disable=SC2086 # a list of words
     libraries=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
         --no-enhances $wanted | grep '^lib' | grep -v -e perl -e '-common$' -e '-bin$')

@@ -1,5 +1,6 @@
 //! Builds of a real distribution. They need the network and minutes: `make test` runs them, `cargo test` does not.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -251,4 +252,22 @@ RUN rm /etc/fstab /etc/os-release /usr/lib/os-release /bin/sh
     let _ = build(&sandbox, "new", imagefile);
     let outcome = build(&sandbox, "again", "FROM new\nRUN cat /home/kept\n");
     assert!(outcome.stdout.ends_with("\nkept\n"), "{outcome:?}");
+}
+
+/// The example is a VM that boots by itself.
+#[test]
+#[ignore = "needs the network, and minutes"]
+fn the_example_boots_by_itself() {
+    let sandbox = Sandbox::new();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/debian");
+    host([OsStr::new("cp"), OsStr::new("-rT"), example.as_os_str(), sandbox.path("build").as_os_str()]);
+    rootfs(&sandbox);
+    let _ = sandbox.run(["image", "build", "--name", "debian/12", "build"]).exits(0);
+    let command = "hostname && sudo -n id -un && cat /shared/greeting && ls -A /var/lib/apt/lists";
+    let share = sandbox.write("share/greeting", "hello\n");
+    let share = format!("{}:/shared", share.parent().unwrap().display());
+    let arguments =
+        ["run", "debian/12", "--memory", "1GiB", "--ssh-command", command, "--shared-folder", &share];
+    let outcome = sandbox.run(arguments).exits(0);
+    assert!(outcome.stdout.ends_with("debian\nroot\nhello\n"), "{outcome:?}");
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ DISK 64 MB MBR
 PARTITION 1 FORMAT ext4 MOUNT / FLAGS boot
 ADD rootfs.tar.gz /
 """
+
+TINY_VM = "tiny/vm"
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +66,30 @@ def store(tmp_path: Path) -> Iterator[transient.Store]:
     if not shared.exists() and (cache / VERDICT).exists():
         shared.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(cache / VERDICT, shared)
+
+
+@pytest.fixture(scope="session")
+def tiny_vm_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a tiny image that boots on its own, which is built once for all workers."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # the workers' folders are in one, that of the run
+        run = run.parent
+    image = run / "tiny-vm.qcow2"
+    with (run / "tiny-vm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not image.exists():
+            work = tmp_path_factory.mktemp("tiny-vm")
+            subprocess.run([SCRIPTS / "tiny-vm.sh", work / "build"], check=True)
+            store = transient.Store(work / "backend", work / "vmstore", cache=own_cache(work))
+            built = store.build(work / "build", name=TINY_VM, memory="512MiB")
+            shutil.move(built.path, image)
+    return image
+
+
+@pytest.fixture
+def tiny_vm(store: transient.Store, tiny_vm_image: Path) -> str:
+    """Return the name of an image in the test's store that boots on its own in seconds."""
+    store.backend.mkdir(parents=True, exist_ok=True)
+    (store.backend / TINY_VM.replace("/", "%2F")).hardlink_to(tiny_vm_image)
+    return TINY_VM
