@@ -51,6 +51,7 @@ mod real_debian;
 mod stress;
 mod tiny_vm;
 mod usage;
+mod vm_copy;
 mod vm_ends;
 mod vm_run;
 mod vm_share;
