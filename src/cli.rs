@@ -104,7 +104,7 @@ pub(crate) enum ApplianceCommand {
 }
 
 /// Where the backend is.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct BackendArgs {
     /// The folder of the images [default: $TRANSIENT_BACKEND, else transient/backend in the user's data folder]
     #[arg(long, value_name = "BACKEND", value_hint = ValueHint::DirPath)]
@@ -112,7 +112,7 @@ pub(crate) struct BackendArgs {
 }
 
 /// Where the VMs are.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct VmStoreArgs {
     /// The folder of the VMs, whose images are kept [default: $TRANSIENT_VMSTORE, else transient/vmstore in
     /// the user's data folder]

@@ -74,6 +74,16 @@ def tree_as_tar(path: Path, mebibytes: int, count: int) -> Path:
     return path
 
 
+def tree(path: Path, mebibytes: int, count: int) -> Path:
+    """Make a folder of so many files, whose bytes nothing makes fewer."""
+    source = random.Random(3)
+    for number in range(count):
+        file = path / str(number % 100) / str(number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(source.randbytes(mebibytes * MIB // count))
+    return path
+
+
 def random_file(path: Path, mebibytes: int) -> Path:
     """Make a file whose bytes nothing makes fewer."""
     source = random.Random(2)

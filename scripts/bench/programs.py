@@ -148,17 +148,20 @@ class Release025:
     def __init__(self, program: Path | None, wrapper: Path | None, ours: Transient) -> None:
         self.program, self.wrapper, self.ours = program, wrapper, ours
 
-    def build(self, folder: Path) -> float:
-        """Return the seconds of a build."""
+    def run(self, *words: Any) -> Run:
+        """Run the program."""
         if not self.program or not self.wrapper:
             raise NotAvailable("it was not asked for")
         environment = dict(self.ours.environment, PYTHONWARNINGS="ignore")
         # KVM that opens but does not work hangs it: its QEMU is a wrapper that takes TCG.
         environment["PATH"] = f"{self.wrapper}:{environment['PATH']}"
+        return run([self.program, *words], environment)
+
+    def build(self, folder: Path) -> float:
+        """Return the seconds of a build."""
         backend = self.ours.work / "old-backend"
         backend.mkdir(exist_ok=True)
-        words = ["image", "build", "--image-backend", backend, "--name", folder.name, folder]
-        return run([self.program, *words], environment).seconds
+        return self.run("image", "build", "--image-backend", backend, "--name", folder.name, folder).seconds
 
 
 class Guestfs:

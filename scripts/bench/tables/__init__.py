@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import add, base, debian, flattening, floors, growth, layers, listing, tiny
+from . import add, base, debian, flattening, floors, growth, layers, listing, tiny, vms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,5 +21,6 @@ TABLES: dict[str, Callable[[Setting], Iterable[Table]]] = {
     "flattening": flattening.tables,
     "base": base.tables,
     "listing": listing.tables,
+    "vms": vms.tables,
     "growth": growth.tables,
 }

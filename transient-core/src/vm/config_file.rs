@@ -79,7 +79,7 @@ impl ConfigFile {
             "ssh-key" => vm.ssh_key = Some(text(value)?.into()),
             // Release 0.25 always writes its default.
             "ssh-bin-name" => {
-                vm.ssh_program = Some(text(value)?).filter(|name| name != "ssh").map(PathBuf::from)
+                vm.ssh_program = Some(text(value)?).filter(|name| name != "ssh").map(PathBuf::from);
             }
             "ssh-option" => vm.ssh_options = texts(value)?,
             "ssh-port" => {

@@ -118,13 +118,12 @@ impl Console {
     }
 
     async fn type_in(&self, mut keys: Keys) {
-        let Some(writer) = &self.writer else { return std::future::pending().await };
+        let Some(writer) = &self.writer else { return };
         while let Some(Ok(keys)) = keys.recv().await {
             if writer.lock().await.write_all(&keys).await.is_err() {
                 break;
             }
         }
-        std::future::pending().await
     }
 }
 

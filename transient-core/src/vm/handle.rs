@@ -366,7 +366,7 @@ impl Shared {
 /// How commands reach a guest.
 enum Client {
     Own(Rc<Connection>),
-    OpenSsh(OpenSsh),
+    OpenSsh(Box<OpenSsh>),
 }
 
 impl Machine {
@@ -387,7 +387,9 @@ impl Machine {
         let opening = async {
             let target = self.target.as_ref().ok_or_else(no_ssh)?;
             match target.options.openssh() {
-                Some(program) => OpenSsh::prepare(target, program).await.map(Client::OpenSsh),
+                Some(program) => {
+                    OpenSsh::prepare(target, program).await.map(|program| Client::OpenSsh(Box::new(program)))
+                }
                 None => self.connection().await.map(Client::Own),
             }
         };

@@ -78,12 +78,9 @@ fn look(pid: u32) -> Option<Found> {
     let number: u32 = environment.get(DATA)?.parse().ok()?;
     let path = folder.join("fd").join(number.to_string());
     // The descriptor may be anything by now, also what would not let go of us.
-    let metadata =
-        fs::metadata(&path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= LONGEST)?;
+    fs::metadata(&path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= LONGEST)?;
     let about = parse(&fs::read(&path).ok()?)?;
-    drop(metadata);
     let started = fs::metadata(&folder).ok()?;
-    // The program that runs QEMU has the same environment only in its children.
     Some(Found { about, qemu: pid, started: started.ctime() as f64 })
 }
 

@@ -1,7 +1,7 @@
 //! A VM that runs: a thread of its own owns QEMU, does what the VM's users ask for, and outlives QEMU.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::rc::Rc;
@@ -42,7 +42,7 @@ pub(super) enum Keeps {
     #[expect(dead_code, reason = "it is removed when it is dropped")]
     Temporary(TemporaryVm),
     /// Its disks.
-    Disks(StoredVm),
+    Disks(Box<StoredVm>),
 }
 
 impl Keeps {
@@ -108,10 +108,15 @@ pub(super) struct Machine {
     /// Whether somebody asked for its end.
     pub(super) stopping: std::cell::Cell<bool>,
     /// What lives as long as the VM.
-    pub(super) servants: std::cell::RefCell<JoinSet<()>>,
+    servants: std::cell::RefCell<JoinSet<()>>,
 }
 
 impl Machine {
+    /// Has something done as long as the VM runs.
+    pub(super) fn serve(&self, work: impl Future<Output = ()> + 'static) {
+        self.servants.borrow_mut().spawn_local(work);
+    }
+
     /// Carries out work that needs the guest; a trouble of the machine ends it, and explains its failure.
     pub(super) async fn guard<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         /// How long a trouble may take to be noticed after something else failed because of it.
@@ -261,7 +266,7 @@ impl Running {
         }
         let (orders_sender, orders) = mpsc::unbounded_channel();
         let (waiting_sender, waiting) = mpsc::unbounded_channel();
-        listen(registration.socket(), orders_sender.clone(), waiting_sender);
+        listen(&registration.socket(), orders_sender.clone(), waiting_sender);
         let registration = Rc::new(std::cell::RefCell::new(Some(registration)));
         let (host_keys, learned) = mpsc::unbounded_channel();
         tokio::task::spawn_local(note_host_key(learned, Rc::clone(&registration)));
@@ -414,11 +419,11 @@ fn record(launching: &Launching, qemu: u32, port: Option<u16>) -> Record {
 
 /// Takes orders of other processes, whose connections are kept to the end.
 fn listen(
-    socket: PathBuf,
+    socket: &Path,
     orders: mpsc::UnboundedSender<Order>,
     waiting: mpsc::UnboundedSender<tokio::net::UnixStream>,
 ) {
-    let listener = match UnixListener::bind(&socket) {
+    let listener = match UnixListener::bind(socket) {
         Ok(listener) => listener,
         Err(error) => {
             return tracing::warn!(

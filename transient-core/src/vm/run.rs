@@ -123,7 +123,7 @@ fn of_stored(vm: StoredVm, config: VmConfig) -> Starting {
         config,
         drives: Drives::Own(vm.disks.clone()),
         disk: vm.disks.first().cloned(),
-        keeps: Keeps::Disks(vm),
+        keeps: Keeps::Disks(Box::new(vm)),
     }
 }
 

@@ -31,33 +31,30 @@ pub(super) async fn mount(machine: &Machine, folder: &SharedFolder) -> Result<()
     russh_sftp::server::run(theirs, share).await;
     let (mut from_server, mut to_server) = tokio::io::split(ours);
     let (ended, end) = tokio::sync::oneshot::channel();
-    let mut servants = machine.servants.borrow_mut();
-    servants.spawn_local(async move {
+    let send = async move {
         let mut buffer = vec![0; BUFFER];
         while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
             if writer.data_bytes(buffer[..length].to_vec()).await.is_err() {
                 return;
             }
         }
-    });
-    servants.spawn_local(async move {
+    };
+    let receive = async move {
         let mut words = Vec::new();
         while let Some(message) = reader.wait().await {
             match message {
-                ChannelMsg::Data { data } => {
-                    if to_server.write_all(&data).await.is_err() {
-                        break;
-                    }
-                }
+                // A server that is gone is told by the end of its output.
+                ChannelMsg::Data { data } => drop(to_server.write_all(&data).await),
                 ChannelMsg::ExtendedData { data, .. } if words.len() < WORDS_MAX => {
-                    words.extend_from_slice(&data)
+                    words.extend_from_slice(&data);
                 }
                 _ => {}
             }
         }
         let _ = ended.send(String::from_utf8_lossy(&words).trim().to_owned());
-    });
-    drop(servants);
+    };
+    machine.serve(send);
+    machine.serve(receive);
 
     let mounted = async {
         let command = wait_command(&folder.guest);

@@ -155,7 +155,7 @@ impl Connection {
     /// Gives a terminal a shell, or a command.
     pub(in crate::vm) async fn join(&self, terminal: &Terminal, command: Option<&str>) -> Result<u32, Error> {
         let start = command.map_or(Start::Shell, Start::Command);
-        terminal::join(self.channel().await?, terminal, start, |cause| lost(cause)).await
+        terminal::join(self.channel().await?, terminal, start, lost).await
     }
 
     /// Says goodbye.
