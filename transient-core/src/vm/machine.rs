@@ -412,7 +412,7 @@ fn record(launching: &Launching, qemu: u32, port: Option<u16>) -> Record {
         qemu_start: running::start_of(qemu).unwrap_or_default(),
         started: running::now(),
         ssh_port: port,
-        ssh_user: launching.config.ssh_options().user,
+        patience: (launching.config.shutdown_timeout() + 3 * QUIT_TIMEOUT).as_secs_f64(),
         host_key: None,
     }
 }
@@ -423,7 +423,7 @@ fn listen(
     orders: mpsc::UnboundedSender<Order>,
     waiting: mpsc::UnboundedSender<tokio::net::UnixStream>,
 ) {
-    let listener = match UnixListener::bind(socket) {
+    let listener = match running::with_short_path(socket, |path| UnixListener::bind(path)) {
         Ok(listener) => listener,
         Err(error) => {
             return tracing::warn!(

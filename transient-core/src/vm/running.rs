@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,9 @@ const FILE_MODE: u32 = 0o600;
 const SOCKET: &str = "socket";
 /// How old a file without a name of its own must be for its maker to be dead.
 const LONGEST_MAKING: Duration = Duration::from_secs(10);
+/// What an end is waited for at least, and if it is not told how long it may take.
+const SHORTEST_END: Duration = Duration::from_secs(10);
+const LONGEST_END: Duration = Duration::from_secs(60);
 /// A longer file is not ours.
 const LONGEST: u64 = 1 << 16;
 
@@ -40,7 +44,8 @@ pub(super) struct Record {
     /// Seconds since 1970.
     pub(super) started: f64,
     pub(super) ssh_port: Option<u16>,
-    pub(super) ssh_user: String,
+    /// How long its end may take, in seconds.
+    pub(super) patience: f64,
     /// The guest's SSH host key, once it is known.
     pub(super) host_key: Option<String>,
 }
@@ -136,25 +141,25 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Tells the owner, and waits until the VM has ended, or as long as it may take.
-    pub(super) fn order(&self, order: Order, patience: Duration) -> Result<(), Error> {
+    /// Tells the owner, and waits until the VM has ended, or as long as that may take.
+    pub(super) fn order(&self, order: Order) -> Result<(), Error> {
         let failed = |error: io::Error| {
-            let message = format!(
-                "the owner of the VM '{}' (process {}) does not answer",
-                self.record.name, self.record.owner
-            );
+            let (name, owner) = (&self.record.name, self.record.owner);
+            let message = format!("the owner of the VM '{name}' (process {owner}) does not answer");
             Error::new(ErrorKind::Timeout, message)
                 .caused_by(error)
                 .hint("`transient stop --kill` ends it all the same")
         };
-        let mut stream = match UnixStream::connect(self.path.with_extension(SOCKET)) {
+        let connected = with_short_path(&self.path.with_extension(SOCKET), |path| UnixStream::connect(path));
+        let mut stream = match connected {
             Ok(stream) => stream,
             // It ended meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed(error)),
         };
         stream.write_all(&[order.to_byte()]).map_err(failed)?;
-        stream.set_read_timeout(Some(patience)).map_err(failed)?;
+        let patience = Duration::try_from_secs_f64(self.record.patience).unwrap_or(LONGEST_END);
+        stream.set_read_timeout(Some(patience.max(SHORTEST_END))).map_err(failed)?;
         match stream.read(&mut [0]) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Err(failed(error))
@@ -171,6 +176,14 @@ impl Listed {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
+}
+
+/// Does something with a socket's path, which the system wants to be short (unix(7)).
+pub(super) fn with_short_path<T>(path: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return work(path) };
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, rustix::fs::Mode::empty())?;
+    work(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
 }
 
 /// Returns the VMs that run, in the order of their start. What is left of others is cleared away.
@@ -297,7 +310,7 @@ mod tests {
             qemu_start: start_of(qemu).unwrap_or(1),
             started: now(),
             ssh_port: Some(2222),
-            ssh_user: "vagrant".into(),
+            patience: 30.0,
             host_key: None,
         }
     }

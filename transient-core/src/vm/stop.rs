@@ -10,7 +10,7 @@ use super::running::{self, Order};
 use super::stored::{self, StoredVm};
 use crate::{Error, ErrorKind, ImageName, Store};
 
-/// How much longer than its guest the owner of a VM may take.
+/// How long release 0.25 may take to end a VM.
 const PATIENCE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -59,7 +59,7 @@ impl Store {
 
 fn stop(vm: &AnyRunning, kill: bool) -> Result<(), Error> {
     match vm {
-        AnyRunning::Ours(vm) => match vm.order(if kill { Order::Kill } else { Order::ShutDown }, PATIENCE) {
+        AnyRunning::Ours(vm) => match vm.order(if kill { Order::Kill } else { Order::ShutDown }) {
             Err(_) if kill => {
                 vm.kill();
                 Ok(())

@@ -21,8 +21,6 @@ const KEYS_AT_A_TIME: usize = 5;
 /// A guest that is still starting may turn everybody away for a while.
 const DENIAL_PATIENCE: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
-/// A connection over which nothing comes is asked for a sign of life this often.
-const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// A connection that the guest has accepted. It carries any number of commands at once.
 pub(in crate::vm) struct Connection(Handle<Pinned>);
@@ -90,12 +88,8 @@ impl Connection {
 
     async fn log_in(target: &Target, stream: TcpStream, keys: &[Identity]) -> Result<Self, Denied> {
         let _ = stream.set_nodelay(true);
-        let config = Config {
-            inactivity_timeout: None,
-            keepalive_interval: Some(KEEPALIVE),
-            nodelay: true,
-            ..Config::default()
-        };
+        // A guest may be paused for as long as one likes: whether it lives is watched otherwise.
+        let config = Config { inactivity_timeout: None, nodelay: true, ..Config::default() };
         let handler = Pinned(Arc::clone(&target.host_key));
         let mut handle = match russh::client::connect_stream(Arc::new(config), stream, handler).await {
             Ok(handle) => handle,
