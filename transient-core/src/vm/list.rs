@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::legacy;
 use super::running::{self, Listed};
-use super::stored;
+use super::{VmConfig, stored};
 use crate::{Error, ImageName, Locations, Store};
 
 /// A VM of the VM store, or one that runs.
@@ -85,6 +85,15 @@ impl Store {
             running: None,
         }));
         Ok(VmListing { vms, warnings })
+    }
+
+    /// Returns the settings of a VM of the VM store.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::VmNotFound`]; those of [`crate::ConfigFile::read`].
+    pub fn vm_config(&self, name: &ImageName) -> Result<VmConfig, Error> {
+        stored::config(self, name)
     }
 }
 

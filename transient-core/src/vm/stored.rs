@@ -226,6 +226,14 @@ fn look(folder: &Path, name: &ImageName) -> Result<Seen, Error> {
     Ok(Seen { name: name.as_str().to_owned(), image, config })
 }
 
+/// Returns the settings of a VM.
+pub(super) fn config(store: &Store, name: &ImageName) -> Result<VmConfig, Error> {
+    match is_there(store, name) {
+        true => Ok(ConfigFile::read(&config_path(store, name))?.vm),
+        false => Err(not_found(store, name)),
+    }
+}
+
 /// Returns the file in which the SSH host key of a VM is noted.
 pub(super) fn config_path(store: &Store, name: &ImageName) -> PathBuf {
     folder_of(store, name).join(CONFIG)
