@@ -16,7 +16,7 @@ use crate::store::{image_name, transient_store};
 /// Makes a new image of the first disk of a VM that does not run; the VM stays as it is. `vm` is its name, `name` that of
 /// the image, `compression` a `transient_compression`.
 ///
-/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_run`. `image_out` may be NULL; else on success
+/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`. `image_out` may be NULL; else on success
 /// the caller owns `*image_out`: `transient_image_free`. Any thread may call this, and several at once.
 ///
 /// Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, `TRANSIENT_STATUS_VM_IN_USE` and `TRANSIENT_STATUS_IMAGE_EXISTS`.

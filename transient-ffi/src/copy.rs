@@ -118,7 +118,7 @@ pub extern "C" fn transient_copy_options_set_builder(
 /// Copies between this host and the first disk of a VM of the VM store that does not run, with owners, modes, times and
 /// links. It needs nothing in the VM's image, and one boot of a builder VM.
 ///
-/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_run`. Any thread may call this, and several at
+/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`. Any thread may call this, and several at
 /// once. No handle that it was given may be freed meanwhile.
 ///
 /// Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, `TRANSIENT_STATUS_VM_IN_USE`, `TRANSIENT_STATUS_NO_ROOT_FILESYSTEM`,

@@ -146,7 +146,7 @@ pub extern "C" fn transient_run_options_set_inherit_stdio(
 /// `TRANSIENT_STATUS_QEMU_FAILED` with what QEMU said in `transient_error_output`, and as `transient_pull`,
 /// `transient_copy` and `transient_vm_ssh`.
 #[unsafe(no_mangle)]
-pub extern "C" fn transient_run(
+pub extern "C" fn transient_vm_run(
     store: *const transient_store,
     options: *const transient_run_options,
     on_event: transient_event_callback,
@@ -170,9 +170,9 @@ pub extern "C" fn transient_run(
 
 /// Starts a VM of the VM store. The settings of `options` are added to those that are kept there, and win over them.
 ///
-/// All else is as of `transient_run`. Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, and as `transient_run`.
+/// All else is as of `transient_vm_run`. Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, and as `transient_vm_run`.
 #[unsafe(no_mangle)]
-pub extern "C" fn transient_start(
+pub extern "C" fn transient_vm_start(
     store: *const transient_store,
     name: *const c_char,
     options: *const transient_run_options,
@@ -199,12 +199,12 @@ pub extern "C" fn transient_start(
 /// Makes a VM in the VM store, and does not start it. `name_out` may be NULL; else on success the caller owns
 /// `*name_out`, its name: `transient_string_free`.
 ///
-/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_run`. Any thread may call this, and several at
+/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`. Any thread may call this, and several at
 /// once. No handle that it was given may be freed meanwhile.
 ///
 /// Fails with `TRANSIENT_STATUS_VM_EXISTS`, `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, and as `transient_pull`.
 #[unsafe(no_mangle)]
-pub extern "C" fn transient_create(
+pub extern "C" fn transient_vm_create(
     store: *const transient_store,
     config: *const transient_vm_config,
     on_event: transient_event_callback,

@@ -127,7 +127,7 @@ fn command_of(
 /// What it writes is told as `TRANSIENT_EVENT_KIND_OUTPUT`. `exit_status_out` may be NULL; else on success it gets the
 /// exit status, 128 + n if signal n ended the command. Another status than 0 is no error.
 ///
-/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_run`; a cancelled command may go on in the
+/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`; a cancelled command may go on in the
 /// guest. Any thread may call this, and several at once. No handle that it was given may be freed meanwhile.
 ///
 /// Fails with `TRANSIENT_STATUS_TIMEOUT` when the guest does not accept SSH in time or the command takes too long,

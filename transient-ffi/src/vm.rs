@@ -125,7 +125,7 @@ pub extern "C" fn transient_vm_qmp(
 /// Copies a file or folder of this host into the running guest by SSH, with modes, times and links. It needs `tar` there.
 /// `destination` is a folder of the guest, below which it goes, or else its new name.
 ///
-/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_run`. Any thread may call this, and several at
+/// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`. Any thread may call this, and several at
 /// once. No handle that it was given may be freed meanwhile.
 ///
 /// Fails as `transient_vm_ssh`, and with `TRANSIENT_STATUS_COMMAND_FAILED` with what `tar` said.
@@ -200,7 +200,7 @@ pub extern "C" fn transient_vm_wait(
 /// `kill`, QEMU is killed. Then what `transient_run_options_add_copy_out_after` names is copied out, and a VM without a
 /// name is removed. A VM that has ended is no error. The handle is still to be freed.
 ///
-/// `on_event`, `user_data` and `finalizer` are as of `transient_run`. `cancel` may be NULL; a cancelled one kills QEMU,
+/// `on_event`, `user_data` and `finalizer` are as of `transient_vm_run`. `cancel` may be NULL; a cancelled one kills QEMU,
 /// and then nothing is copied. Any thread may call this, and several at once. No handle that it was given may be freed
 /// meanwhile.
 ///

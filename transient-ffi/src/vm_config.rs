@@ -17,7 +17,7 @@ use crate::text::{self, c_string};
 pub struct transient_vm_config(pub(crate) VmConfig);
 
 /// Makes settings with all defaults. `image` is what the VM starts from, an image spec, `NAME` or
-/// `NAME,PROTO=SOURCE`; it is copied. It may be NULL for `transient_start`, for which a VM has its image already. The
+/// `NAME,PROTO=SOURCE`; it is copied. It may be NULL for `transient_vm_start`, for which a VM has its image already. The
 /// caller owns `*config_out`: `transient_vm_config_free`. Any thread may call this.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_vm_config_new(

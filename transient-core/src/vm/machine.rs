@@ -402,7 +402,10 @@ fn listen(
     let listener = match UnixListener::bind(&socket) {
         Ok(listener) => listener,
         Err(error) => {
-            return tracing::warn!("the VM cannot be stopped from elsewhere: '{}': {error}", socket.display());
+            return tracing::warn!(
+                "the VM cannot be stopped from elsewhere: '{}': {error}",
+                socket.display()
+            );
         }
     };
     tokio::task::spawn_local(async move {
