@@ -32,7 +32,7 @@
 // What became of a call: 0, or the number of an error, the same in every language.
 //
 // Numbers are never reused. The 100s are what the caller passed in, the 200s the store, the 300s the host, the
-// 400s the builder VM, the 500s a build's own steps, the 900s the rest. Later releases may add some.
+// 400s VMs as they run, the 500s a build's own steps, the 900s the rest. Later releases may add some.
 enum transient_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
@@ -58,6 +58,14 @@ enum transient_status
   TRANSIENT_STATUS_IMAGE_EXISTS = 204,
   // A file is there already that would have to be replaced.
   TRANSIENT_STATUS_FILE_EXISTS = 205,
+  // The VM store has no VM of that name.
+  TRANSIENT_STATUS_VM_NOT_FOUND = 210,
+  // The VM store has a VM of that name already.
+  TRANSIENT_STATUS_VM_EXISTS = 211,
+  // Somebody else uses the VM.
+  TRANSIENT_STATUS_VM_IN_USE = 212,
+  // No VM of that name runs, or none that SSH reaches.
+  TRANSIENT_STATUS_VM_NOT_RUNNING = 213,
   // A program that is needed is not installed.
   TRANSIENT_STATUS_MISSING_PROGRAM = 300,
   // A program that is needed could not be run, or failed.
@@ -70,7 +78,7 @@ enum transient_status
   TRANSIENT_STATUS_APPLIANCE_INVALID = 311,
   // QEMU did not start, or ended before its time.
   TRANSIENT_STATUS_QEMU_FAILED = 400,
-  // The builder VM did not answer in time.
+  // The builder VM, or another one, did not answer in time, or what is done took too long.
   TRANSIENT_STATUS_TIMEOUT = 401,
   // The guest's kernel panicked.
   TRANSIENT_STATUS_GUEST_PANIC = 402,
@@ -78,8 +86,10 @@ enum transient_status
   TRANSIENT_STATUS_GUEST_OUT_OF_MEMORY = 403,
   // KVM was asked for and does not work here.
   TRANSIENT_STATUS_KVM_UNUSABLE = 404,
-  // The connection to the builder VM broke, or made no sense.
+  // The connection to the builder VM, or to another one, broke or made no sense.
   TRANSIENT_STATUS_CONNECTION_LOST = 405,
+  // The guest does not let us in by SSH, or is another one than before.
+  TRANSIENT_STATUS_SSH_FAILED = 406,
   // A command of the image ended with a non-zero status, see transient_error_exit_status().
   TRANSIENT_STATUS_COMMAND_FAILED = 500,
   // A step could not be carried out in the guest.
@@ -172,6 +182,10 @@ enum transient_event_kind
   TRANSIENT_EVENT_KIND_EXPLANATION = 11,
   // `step_failed`
   TRANSIENT_EVENT_KIND_STEP_FAILED = 12,
+  // `vm_starting`
+  TRANSIENT_EVENT_KIND_VM_STARTING = 13,
+  // `serial_output`
+  TRANSIENT_EVENT_KIND_SERIAL_OUTPUT = 14,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -388,8 +402,22 @@ typedef struct transient_appliance transient_appliance;
 // What to build, and how. It may be used for several builds, also at once; it must not be changed meanwhile.
 typedef struct transient_build_options transient_build_options;
 
+// The settings of the builder VM, for what is not a build: copies between this host and the disk of a VM. It may be
+// used by several calls at once; it must not be changed meanwhile.
+typedef struct transient_builder_options transient_builder_options;
+
+// Bytes. They never change: several threads may read them at once.
+typedef struct transient_bytes transient_bytes;
+
 // Ends the calls that it was given to.
 typedef struct transient_cancel_token transient_cancel_token;
+
+// What a configuration file says. It never changes: several threads may read it at once.
+typedef struct transient_config_file transient_config_file;
+
+// What is copied between this host and the first disk of a VM. It may be used by several calls at once; it must not be
+// changed meanwhile.
+typedef struct transient_copy_options transient_copy_options;
 
 // Why a call failed. It never changes: several threads may read it at once.
 typedef struct transient_error transient_error;
@@ -428,8 +456,26 @@ typedef struct transient_plan transient_plan;
 // What was removed, or would be. It never changes: several threads may read it at once.
 typedef struct transient_pruned transient_pruned;
 
+// How a VM is run. It may be used for several VMs, also at once; it must not be changed meanwhile.
+typedef struct transient_run_options transient_run_options;
+
+// How SSH logs in to a VM. It may be used by several calls at once; it must not be changed meanwhile.
+typedef struct transient_ssh_options transient_ssh_options;
+
 // The images of a user, and the VMs that use them. It never changes: several threads may use it at once.
 typedef struct transient_store transient_store;
+
+// A VM that this process runs. Several threads may use it at once. Whatever becomes of the process, QEMU ends with it.
+//
+// A child that was forked has no business with it: there, freeing it ends nothing, and all that needs the VM fails with
+// `TRANSIENT_STATUS_VM_NOT_RUNNING`.
+typedef struct transient_vm transient_vm;
+
+// The settings of a VM. It may be used by several calls at once; it must not be changed meanwhile.
+typedef struct transient_vm_config transient_vm_config;
+
+// What VMs there are. It never changes: several threads may read it at once.
+typedef struct transient_vm_list transient_vm_list;
 
 // A file of the initramfs. Made by the library alone; later releases may add fields at the end.
 typedef struct {
@@ -473,7 +519,7 @@ typedef struct {
   bool warm;
 } transient_builder_started;
 
-// A command of the image wrote something.
+// A command of the image, or in a VM, wrote something.
 typedef struct {
   // Where to, a `transient_stream`.
   uint32_t stream;
@@ -574,6 +620,23 @@ typedef struct {
   const char *error;
 } transient_step_failed;
 
+// Everything is in place, and a VM starts.
+typedef struct {
+  // Its name.
+  const char *name;
+  // The image that it starts from.
+  const char *image;
+} transient_vm_starting;
+
+// A VM's serial console showed something, before SSH was connected. Only when it is asked for:
+// `transient_vm_config_set_ssh_with_serial`.
+typedef struct {
+  // The bytes, as they came; no NUL ends them.
+  const uint8_t *data;
+  // How many.
+  size_t len;
+} transient_serial_output;
+
 // What happened; the event's kind says which member it is.
 typedef union {
   // A step of a build begins.
@@ -582,7 +645,7 @@ typedef union {
   transient_step_finished step_finished;
   // The builder VM runs and takes commands.
   transient_builder_started builder_started;
-  // A command of the image wrote something.
+  // A command wrote something.
   transient_output output;
   // Bytes were moved.
   transient_progress progress;
@@ -600,6 +663,10 @@ typedef union {
   transient_explanation explanation;
   // A step failed, and a shell opens.
   transient_step_failed step_failed;
+  // A VM starts.
+  transient_vm_starting vm_starting;
+  // A VM's serial console showed something.
+  transient_serial_output serial_output;
 } transient_event_data;
 
 // One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -828,6 +895,30 @@ typedef struct {
   const char *filesystem;
 } transient_mount;
 
+// A VM of the VM store, or one that runs. Made by the library alone; later releases may add fields at the end.
+typedef struct {
+  // Its name.
+  const char *name;
+  // The image that its first disk is from.
+  const char *image;
+  // Whether it is reached by SSH, or will be when it runs.
+  bool ssh;
+  // Whether the VM store has it.
+  bool stored;
+  // Whether it runs. What follows is 0 or false when it does not.
+  bool running;
+  // Whether nothing of it is kept.
+  bool stateless;
+  // The port of this host's loopback that leads to its port 22; 0 when it is not reached by SSH.
+  uint16_t ssh_port;
+  // The process that it ends with.
+  uint32_t pid;
+  // The QEMU process.
+  uint32_t qemu_pid;
+  // When it started, in seconds since 1970.
+  double started;
+} transient_vm_info;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1051,6 +1142,63 @@ transient_status transient_build(const transient_store *store,
                                  transient_image **image_out,
                                  transient_error **error_out);
 
+// Makes settings with all defaults. The caller owns `*options_out`: `transient_builder_options_free`. Any thread may
+// call this.
+transient_status transient_builder_options_new(transient_builder_options **options_out,
+                                               transient_error **error_out);
+
+// Frees settings. NULL is ignored.
+void transient_builder_options_free(transient_builder_options *options);
+
+// Sets its memory, in bytes; 0 is 2 GiB or what the host can spare, the default.
+transient_status transient_builder_options_set_memory(transient_builder_options *options,
+                                                      uint64_t bytes,
+                                                      transient_error **error_out);
+
+// Sets its virtual CPUs, at most 255; 0 is all that the host has, up to 4, the default.
+transient_status transient_builder_options_set_cpus(transient_builder_options *options,
+                                                    uint32_t cpus,
+                                                    transient_error **error_out);
+
+// Sets what runs its instructions, a `transient_accelerator`. The default is `TRANSIENT_ACCELERATOR_AUTO`.
+transient_status transient_builder_options_set_accelerator(transient_builder_options *options,
+                                                           uint32_t accelerator,
+                                                           transient_error **error_out);
+
+// Sets its network, a `transient_network`. The default is `TRANSIENT_NETWORK_USER`.
+transient_status transient_builder_options_set_network(transient_builder_options *options,
+                                                       uint32_t network,
+                                                       transient_error **error_out);
+
+// Sets whether one that was saved when it had booted is restored, as `transient_build_options_set_warm_start` does.
+transient_status transient_builder_options_set_warm_start(transient_builder_options *options,
+                                                          bool warm_start,
+                                                          transient_error **error_out);
+
+// Sets the QEMU program, a name or a path. The default is `qemu-system-x86_64`. `program` is copied.
+transient_status transient_builder_options_set_qemu(transient_builder_options *options,
+                                                    const char *program,
+                                                    transient_error **error_out);
+
+// Sets how many seconds QEMU may take to answer; 0 is the default, 10.
+transient_status transient_builder_options_set_qmp_timeout(transient_builder_options *options,
+                                                           double seconds,
+                                                           transient_error **error_out);
+
+// Sets how many seconds the guest may take to answer; 0 is the default, 90, and three times that under TCG.
+transient_status transient_builder_options_set_ssh_timeout(transient_builder_options *options,
+                                                           double seconds,
+                                                           transient_error **error_out);
+
+// Returns the bytes; a NUL follows the last of them. Lives as long as the handle.
+const uint8_t *transient_bytes_data(const transient_bytes *bytes);
+
+// Returns how many there are, the NUL not counted.
+size_t transient_bytes_len(const transient_bytes *bytes);
+
+// Frees bytes. NULL is ignored.
+void transient_bytes_free(transient_bytes *bytes);
+
 // Makes a token that nobody has cancelled. The caller owns it: `transient_cancel_token_free`.
 transient_cancel_token *transient_cancel_token_new(void);
 
@@ -1118,6 +1266,106 @@ uint64_t transient_image_check_leaks(const transient_image_check *check);
 
 // Frees a check. NULL is ignored. The image stays.
 void transient_image_check_free(transient_image_check *check);
+
+// Makes a new image of the first disk of a VM that does not run; the VM stays as it is. `vm` is its name, `name` that of
+// the image, `compression` a `transient_compression`.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`. `image_out` may be NULL; else on success
+// the caller owns `*image_out`: `transient_image_free`. Any thread may call this, and several at once.
+//
+// Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, `TRANSIENT_STATUS_VM_IN_USE` and `TRANSIENT_STATUS_IMAGE_EXISTS`.
+transient_status transient_commit(const transient_store *store,
+                                  const char *vm,
+                                  const char *name,
+                                  uint32_t compression,
+                                  transient_event_callback on_event,
+                                  void *user_data,
+                                  transient_finalizer finalizer,
+                                  const transient_cancel_token *cancel,
+                                  transient_image **image_out,
+                                  transient_error **error_out);
+
+// Reads a configuration file: TOML with the names of the command line's flags as keys. The caller owns `*file_out`:
+// `transient_config_file_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_ARGUMENT`, whose message names all that is wrong with their lines, and with
+// `TRANSIENT_STATUS_IO`.
+transient_status transient_config_file_read(const char *path,
+                                            transient_config_file **file_out,
+                                            transient_error **error_out);
+
+// Makes the settings of a VM that the file has. The caller owns `*config_out`: `transient_vm_config_free`. Any thread
+// may call this.
+transient_status transient_config_file_vm_config(const transient_config_file *file,
+                                                 transient_vm_config **config_out,
+                                                 transient_error **error_out);
+
+// Makes options to run that VM, with the copies that the file names, and how long they may take. The caller owns
+// `*options_out`: `transient_run_options_free`. Any thread may call this.
+transient_status transient_config_file_run_options(const transient_config_file *file,
+                                                   transient_run_options **options_out,
+                                                   transient_error **error_out);
+
+// Returns the backend that the file names, for `transient_locations_set_backend`; NULL when it names none. Lives as
+// long as the file.
+const char *transient_config_file_backend(const transient_config_file *file);
+
+// Returns the VM store that the file names, for `transient_locations_set_vmstore`; NULL when it names none. Lives as
+// long as the file.
+const char *transient_config_file_vmstore(const transient_config_file *file);
+
+// Frees what `transient_config_file_read` gave. NULL is ignored.
+void transient_config_file_free(transient_config_file *file);
+
+// Makes options that copy nothing. The caller owns `*options_out`: `transient_copy_options_free`. Any thread may call
+// this.
+transient_status transient_copy_options_new(transient_copy_options **options_out,
+                                            transient_error **error_out);
+
+// Frees options. NULL is ignored.
+void transient_copy_options_free(transient_copy_options *options);
+
+// Adds a copy into the VM; these come before those out of it. `source` is a file, folder or link of this host.
+// `destination`, an absolute path of the guest, is a folder below which it goes, or else its new name. Both are
+// copied.
+transient_status transient_copy_options_add_into(transient_copy_options *options,
+                                                 const char *source,
+                                                 const char *destination,
+                                                 transient_error **error_out);
+
+// Adds a copy out of the VM. `source` is an absolute path of the guest. `destination`, a path of this host, is a
+// folder below which it goes, or else its new name. Both are copied.
+transient_status transient_copy_options_add_out(transient_copy_options *options,
+                                                const char *source,
+                                                const char *destination,
+                                                transient_error **error_out);
+
+// Sets how many seconds all of it may take; 0 is as long as it likes, the default.
+transient_status transient_copy_options_set_timeout(transient_copy_options *options,
+                                                    double seconds,
+                                                    transient_error **error_out);
+
+// Sets the VM in which the copies are made. `builder` is copied.
+transient_status transient_copy_options_set_builder(transient_copy_options *options,
+                                                    const transient_builder_options *builder,
+                                                    transient_error **error_out);
+
+// Copies between this host and the first disk of a VM of the VM store that does not run, with owners, modes, times and
+// links. It needs nothing in the VM's image, and one boot of a builder VM.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`. Any thread may call this, and several at
+// once. No handle that it was given may be freed meanwhile.
+//
+// Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, `TRANSIENT_STATUS_VM_IN_USE`, `TRANSIENT_STATUS_NO_ROOT_FILESYSTEM`,
+// `TRANSIENT_STATUS_INVALID_SOURCE` when something to copy is not there, and what else can go wrong with a builder VM.
+transient_status transient_copy(const transient_store *store,
+                                const char *name,
+                                const transient_copy_options *options,
+                                transient_event_callback on_event,
+                                void *user_data,
+                                transient_finalizer finalizer,
+                                const transient_cancel_token *cancel,
+                                transient_error **error_out);
 
 // Sets the proxy for http, for example `http://proxy:3128` or `socks5h://user:password@proxy`; NULL is none. `url`
 // is copied. No other thread may use `locations` meanwhile.
@@ -1479,8 +1727,8 @@ transient_status transient_store_remove_layers(const transient_store *store,
                                                transient_error **error_out);
 
 // Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
-// `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
-// `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
+// `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`; for VMs that run `XDG_RUNTIME_DIR`, else
+// `TMPDIR`; for SSH `SSH_AUTH_SOCK`. An appliance is also looked for in `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
 // `all_proxy`, `no_proxy`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `VAGRANT_SERVER_URL`, `VAGRANT_CLOUD_TOKEN` and
 // `ATLAS_TOKEN`.
 //
@@ -1491,7 +1739,8 @@ transient_status transient_store_remove_layers(const transient_store *store,
 transient_status transient_locations_from_env(transient_locations **locations_out,
                                               transient_error **error_out);
 
-// Makes locations with everything below one folder: `backend`, `vmstore` and `cache`. Reads no environment.
+// Makes locations with everything below one folder: `backend`, `vmstore`, `cache` and `running`. Reads no environment,
+// and knows neither an SSH agent nor SSH keys.
 // An appliance is looked for in `transient/appliance` beside this library.
 //
 // The caller owns `*locations_out`: `transient_locations_free`. Any thread may call this.
@@ -1528,6 +1777,24 @@ transient_status transient_locations_set_appliance(transient_locations *location
 transient_status transient_locations_add_appliance(transient_locations *locations,
                                                    const char *path,
                                                    transient_error **error_out);
+
+// Sets the folder of the VMs that run. It belongs to this user alone, and is made where it is not there. `path` is
+// copied. No other thread may use `locations` meanwhile.
+transient_status transient_locations_set_running(transient_locations *locations,
+                                                 const char *path,
+                                                 transient_error **error_out);
+
+// Sets the socket of the user's SSH agent; NULL is none. `path` is copied. No other thread may use `locations`
+// meanwhile.
+transient_status transient_locations_set_ssh_agent(transient_locations *locations,
+                                                   const char *path,
+                                                   transient_error **error_out);
+
+// Sets the folder of the user's SSH keys; NULL is none. `path` is copied. No other thread may use `locations`
+// meanwhile.
+transient_status transient_locations_set_ssh_keys(transient_locations *locations,
+                                                  const char *path,
+                                                  transient_error **error_out);
 
 // Sends the library's log records to a callback; without one, they go nowhere.
 //
@@ -1627,6 +1894,228 @@ transient_status transient_pull(const transient_store *store,
                                 transient_image_list **list_out,
                                 transient_error **error_out);
 
+// Makes options that run a VM with these settings, which are copied. The caller owns `*options_out`:
+// `transient_run_options_free`. Any thread may call this.
+transient_status transient_run_options_new(const transient_vm_config *config,
+                                           transient_run_options **options_out,
+                                           transient_error **error_out);
+
+// Frees options, once no call uses them. NULL is ignored.
+void transient_run_options_free(transient_run_options *options);
+
+// Sets the settings of the VM, in place of those before. `config` is copied.
+transient_status transient_run_options_set_config(transient_run_options *options,
+                                                  const transient_vm_config *config,
+                                                  transient_error **error_out);
+
+// Adds a copy into the VM's first disk, before it starts. `source` is a file, folder or link of this host.
+// `destination`, an absolute path of the guest, is a folder below which it goes, or else its new name. Both are
+// copied.
+transient_status transient_run_options_add_copy_in_before(transient_run_options *options,
+                                                          const char *source,
+                                                          const char *destination,
+                                                          transient_error **error_out);
+
+// Adds a copy out of the VM's first disk, which `transient_vm_stop` makes. `source` is an absolute path of the guest.
+// `destination`, a path of this host, is a folder below which it goes, or else its new name. Both are copied.
+transient_status transient_run_options_add_copy_out_after(transient_run_options *options,
+                                                          const char *source,
+                                                          const char *destination,
+                                                          transient_error **error_out);
+
+// Sets how many seconds all copies before it starts, or all after it, may take; 0 is as long as they like, the
+// default.
+transient_status transient_run_options_set_copy_timeout(transient_run_options *options,
+                                                        double seconds,
+                                                        transient_error **error_out);
+
+// Sets the VM in which the copies are made. `builder` is copied.
+transient_status transient_run_options_set_builder(transient_run_options *options,
+                                                   const transient_builder_options *builder,
+                                                   transient_error **error_out);
+
+// Sets whether QEMU has this process's standard input and output if its arguments have a serial port of their own: for
+// a program that is nothing else. The default is false.
+transient_status transient_run_options_set_inherit_stdio(transient_run_options *options,
+                                                         bool inherit,
+                                                         transient_error **error_out);
+
+// Starts a VM from an image, which is brought in if the backend lacks it. Without a name and without copies, it keeps
+// nothing on disk; without a name, what it keeps is gone at its end. With a name, it is made in the VM store, or if it
+// is there, it is started. Returns when QEMU runs, and the guest has mounted the shared folders, if there are any.
+//
+// The caller owns `*vm_out`: `transient_vm_free`. It uses none of the handles that were given here.
+//
+// `on_event` may be NULL; else it is called on the calling thread, with `user_data`, for each event, and never again
+// once this function has returned. It must not unwind. `finalizer` may be NULL; else it is called once with `user_data`
+// on the calling thread before this function returns, whatever the outcome.
+//
+// `cancel` may be NULL. Any thread may cancel; the call then cleans up and fails with `TRANSIENT_STATUS_CANCELLED`. It
+// has no effect on the VM once this has returned.
+//
+// Any thread may call this, and several at once. No handle that it was given may be freed meanwhile.
+//
+// Fails with `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, `TRANSIENT_STATUS_VM_IN_USE`, `TRANSIENT_STATUS_MISSING_PROGRAM`,
+// `TRANSIENT_STATUS_QEMU_FAILED` with what QEMU said in `transient_error_output`, and as `transient_pull`,
+// `transient_copy` and `transient_vm_ssh`.
+transient_status transient_vm_run(const transient_store *store,
+                                  const transient_run_options *options,
+                                  transient_event_callback on_event,
+                                  void *user_data,
+                                  transient_finalizer finalizer,
+                                  const transient_cancel_token *cancel,
+                                  transient_vm **vm_out,
+                                  transient_error **error_out);
+
+// Starts a VM of the VM store. The settings of `options` are added to those that are kept there, and win over them.
+//
+// All else is as of `transient_vm_run`. Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, and as `transient_vm_run`.
+transient_status transient_vm_start(const transient_store *store,
+                                    const char *name,
+                                    const transient_run_options *options,
+                                    transient_event_callback on_event,
+                                    void *user_data,
+                                    transient_finalizer finalizer,
+                                    const transient_cancel_token *cancel,
+                                    transient_vm **vm_out,
+                                    transient_error **error_out);
+
+// Makes a VM in the VM store, and does not start it. `name_out` may be NULL; else on success the caller owns
+// `*name_out`, its name: `transient_string_free`.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`. Any thread may call this, and several at
+// once. No handle that it was given may be freed meanwhile.
+//
+// Fails with `TRANSIENT_STATUS_VM_EXISTS`, `TRANSIENT_STATUS_IMAGE_NOT_FOUND`, and as `transient_pull`.
+transient_status transient_vm_create(const transient_store *store,
+                                     const transient_vm_config *config,
+                                     transient_event_callback on_event,
+                                     void *user_data,
+                                     transient_finalizer finalizer,
+                                     const transient_cancel_token *cancel,
+                                     char **name_out,
+                                     transient_error **error_out);
+
+// Makes options with all defaults. The caller owns `*options_out`: `transient_ssh_options_free`. Any thread may call
+// this. Those of a VM of the VM store are in `transient_vm_config_ssh_options`.
+transient_status transient_ssh_options_new(transient_ssh_options **options_out,
+                                           transient_error **error_out);
+
+// Frees options. NULL is ignored.
+void transient_ssh_options_free(transient_ssh_options *options);
+
+// Sets who logs in. The default is `vagrant`. `user` is copied.
+transient_status transient_ssh_options_set_user(transient_ssh_options *options,
+                                                const char *user,
+                                                transient_error **error_out);
+
+// Sets the private key to log in with. NULL, the default: the user's agent and default keys, then the well-known key
+// of vagrant boxes. `path` is copied.
+transient_status transient_ssh_options_set_key(transient_ssh_options *options,
+                                               const char *path,
+                                               transient_error **error_out);
+
+// Sets the SSH program that is used in place of the library's own client; NULL is none, the default. `program` is
+// copied.
+transient_status transient_ssh_options_set_program(transient_ssh_options *options,
+                                                   const char *program,
+                                                   transient_error **error_out);
+
+// Adds an option for `-o` of OpenSSH, which is then used in place of the library's own client. `option` is copied.
+transient_status transient_ssh_options_add_option(transient_ssh_options *options,
+                                                  const char *option,
+                                                  transient_error **error_out);
+
+// Sets how many seconds the guest may take to accept it; 0 is the default, 90.
+transient_status transient_ssh_options_set_timeout(transient_ssh_options *options,
+                                                   double seconds,
+                                                   transient_error **error_out);
+
+// Runs a command in the guest by SSH, and waits for its end; for a guest that is still booting, too. `command` is as the
+// guest's shell takes it; NULL is a shell, which reads its commands from the input. It reads the `input_len` bytes of
+// `input`, which are copied; that may be NULL if there are none. `timeout` is how many seconds it may take, from when
+// the guest has accepted SSH; 0 is as long as it likes.
+//
+// What it writes is told as `TRANSIENT_EVENT_KIND_OUTPUT`. `exit_status_out` may be NULL; else on success it gets the
+// exit status, 128 + n if signal n ended the command. Another status than 0 is no error.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`; a cancelled command may go on in the
+// guest. Any thread may call this, and several at once. No handle that it was given may be freed meanwhile.
+//
+// Fails with `TRANSIENT_STATUS_TIMEOUT` when the guest does not accept SSH in time or the command takes too long,
+// `TRANSIENT_STATUS_SSH_FAILED` when it lets nobody in; `TRANSIENT_STATUS_GUEST_PANIC`, `TRANSIENT_STATUS_QEMU_FAILED` or
+// `TRANSIENT_STATUS_CONNECTION_LOST` when it ends meanwhile; and `TRANSIENT_STATUS_VM_NOT_RUNNING` when it has ended, or
+// has no SSH.
+transient_status transient_vm_ssh(const transient_vm *vm,
+                                  const char *command,
+                                  const uint8_t *input,
+                                  size_t input_len,
+                                  double timeout,
+                                  transient_event_callback on_event,
+                                  void *user_data,
+                                  transient_finalizer finalizer,
+                                  const transient_cancel_token *cancel,
+                                  uint32_t *exit_status_out,
+                                  transient_error **error_out);
+
+// Gives a terminal a shell in the guest by SSH, or `command` if that is not NULL, and waits for its end. Keys are read
+// from `input`, which is set to raw mode meanwhile, and what it shows goes to `output`; both are duplicated. `term` is
+// the value of `TERM`, for example `xterm-256color`.
+//
+// Unless both are terminals, the shell gets none: `input` is what it reads, and what it writes is told as
+// `TRANSIENT_EVENT_KIND_OUTPUT`. So a command has a file or a pipe for input.
+//
+// All else is as of `transient_vm_ssh`.
+transient_status transient_vm_ssh_terminal(const transient_vm *vm,
+                                           const char *command,
+                                           int input,
+                                           int output,
+                                           const char *term,
+                                           transient_event_callback on_event,
+                                           void *user_data,
+                                           transient_finalizer finalizer,
+                                           const transient_cancel_token *cancel,
+                                           uint32_t *exit_status_out,
+                                           transient_error **error_out);
+
+// Runs a command by SSH in a VM that runs, also one of another process, and waits for its end. `options` may be NULL:
+// all defaults. With `wait`, a VM that does not run yet is waited for, at most as long as the guest may take to accept
+// SSH.
+//
+// All else is as of `transient_vm_ssh`. Fails with `TRANSIENT_STATUS_VM_NOT_RUNNING`, and as that.
+transient_status transient_ssh(const transient_store *store,
+                               const char *name,
+                               const transient_ssh_options *options,
+                               const char *command,
+                               const uint8_t *input,
+                               size_t input_len,
+                               double timeout,
+                               bool wait,
+                               transient_event_callback on_event,
+                               void *user_data,
+                               transient_finalizer finalizer,
+                               const transient_cancel_token *cancel,
+                               uint32_t *exit_status_out,
+                               transient_error **error_out);
+
+// Gives a terminal a shell by SSH in a VM that runs, also one of another process, or `command` if that is not NULL, and
+// waits for its end. `input`, `output` and `term` are as of `transient_vm_ssh_terminal`, all else is as of
+// `transient_ssh`.
+transient_status transient_ssh_terminal(const transient_store *store,
+                                        const char *name,
+                                        const transient_ssh_options *options,
+                                        const char *command,
+                                        int input,
+                                        int output,
+                                        const char *term,
+                                        bool wait,
+                                        transient_event_callback on_event,
+                                        void *user_data,
+                                        transient_finalizer finalizer,
+                                        const transient_cancel_token *cancel,
+                                        uint32_t *exit_status_out,
+                                        transient_error **error_out);
+
 // Returns the stable name of a status, for example `image-in-use`; `ok` for 0, NULL for a number that is none.
 //
 // The string lives as long as the program. Any thread may call this.
@@ -1711,8 +2200,314 @@ uint32_t transient_abi_version(void);
 const char *transient_version(void);
 
 // Returns whether the library has a feature: `appliance`, `build`, `cache`, `check`, `exchange`, `history`, `imagefile`,
-// `inspect`, `log`, `plan`, `prune`, `pull` or `store` in this release. Any other name, also none, gives false.
+// `inspect`, `log`, `plan`, `prune`, `pull`, `store` or `vm` in this release. Any other name, also none, gives false.
 bool transient_has_feature(const char *name);
+
+// Returns the name. Lives as long as the handle.
+const char *transient_vm_name(const transient_vm *vm);
+
+// Returns the name of the image that it started from. Lives as long as the handle.
+const char *transient_vm_image(const transient_vm *vm);
+
+// Returns the number of the QEMU process.
+uint32_t transient_vm_qemu_pid(const transient_vm *vm);
+
+// Returns the port of this host's loopback that leads to the guest's port 22; 0 when it is not reached by SSH.
+uint16_t transient_vm_ssh_port(const transient_vm *vm);
+
+// Returns whether QEMU runs.
+bool transient_vm_is_running(const transient_vm *vm);
+
+// Writes what came over the serial console, the last 4 MiB of it, also once the VM has ended. The caller owns
+// `*bytes_out`: `transient_bytes_free`. Any thread may call this.
+transient_status transient_vm_serial(const transient_vm *vm,
+                                     transient_bytes **bytes_out,
+                                     transient_error **error_out);
+
+// Joins a terminal, or what else `input` and `output` are, to the serial console until the VM ends. Ctrl-A x ends QEMU,
+// Ctrl-A c leads to its prompt. Both descriptors are duplicated; a terminal at `input` is set to raw mode meanwhile.
+//
+// `cancel` may be NULL. Any thread may call this. No handle that it was given may be freed meanwhile.
+//
+// Fails with `TRANSIENT_STATUS_QEMU_FAILED` when QEMU ends with an error, and with `TRANSIENT_STATUS_IO` when the
+// terminal cannot be used.
+transient_status transient_vm_console(const transient_vm *vm,
+                                      int input,
+                                      int output,
+                                      const transient_cancel_token *cancel,
+                                      transient_error **error_out);
+
+// Has QEMU carry out a QMP command, a JSON object such as `{"execute": "query-status"}`, and writes what it returns, as
+// JSON: <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html>. `answer_out` may be NULL; else on success the
+// caller owns `*answer_out`: `transient_string_free`. Any thread may call this, and several at once.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_ARGUMENT` when the command is no JSON, `TRANSIENT_STATUS_QEMU_FAILED` with QEMU's
+// words when it refuses, and `TRANSIENT_STATUS_VM_NOT_RUNNING`.
+transient_status transient_vm_qmp(const transient_vm *vm,
+                                  const char *command,
+                                  char **answer_out,
+                                  transient_error **error_out);
+
+// Copies a file or folder of this host into the running guest by SSH, with modes, times and links. It needs `tar` there.
+// `destination` is a folder of the guest, below which it goes, or else its new name.
+//
+// `on_event`, `user_data`, `finalizer` and `cancel` are as of `transient_vm_run`. Any thread may call this, and several at
+// once. No handle that it was given may be freed meanwhile.
+//
+// Fails as `transient_vm_ssh`, and with `TRANSIENT_STATUS_COMMAND_FAILED` with what `tar` said.
+transient_status transient_vm_copy_in(const transient_vm *vm,
+                                      const char *source,
+                                      const char *destination,
+                                      transient_event_callback on_event,
+                                      void *user_data,
+                                      transient_finalizer finalizer,
+                                      const transient_cancel_token *cancel,
+                                      transient_error **error_out);
+
+// Copies a file or folder out of the running guest by SSH, with modes, times and links. It needs `tar` there.
+// `destination` is a folder of this host, below which it goes, or else its new name. All else is as of
+// `transient_vm_copy_in`.
+transient_status transient_vm_copy_out(const transient_vm *vm,
+                                       const char *source,
+                                       const char *destination,
+                                       transient_event_callback on_event,
+                                       void *user_data,
+                                       transient_finalizer finalizer,
+                                       const transient_cancel_token *cancel,
+                                       transient_error **error_out);
+
+// Waits until the VM has ended, or `timeout` seconds are over; 0 is as long as it takes. `ended_out` may be NULL; else on
+// success it gets whether the VM has ended. `cancel` may be NULL. Any thread may call this, and several at once. No
+// handle that it was given may be freed meanwhile.
+//
+// Fails with `TRANSIENT_STATUS_QEMU_FAILED` when QEMU ended with an error.
+transient_status transient_vm_wait(const transient_vm *vm,
+                                   double timeout,
+                                   const transient_cancel_token *cancel,
+                                   bool *ended_out,
+                                   transient_error **error_out);
+
+// Ends the VM, and waits for its end: the guest is asked to shut down, and QEMU ended if it does not in time; with
+// `kill`, QEMU is killed. Then what `transient_run_options_add_copy_out_after` names is copied out, and a VM without a
+// name is removed. A VM that has ended is no error. The handle is still to be freed.
+//
+// `on_event`, `user_data` and `finalizer` are as of `transient_vm_run`. `cancel` may be NULL; a cancelled one kills QEMU,
+// and then nothing is copied. Any thread may call this, and several at once. No handle that it was given may be freed
+// meanwhile.
+//
+// Fails as `transient_copy`.
+transient_status transient_vm_stop(const transient_vm *vm,
+                                   bool kill,
+                                   transient_event_callback on_event,
+                                   void *user_data,
+                                   transient_finalizer finalizer,
+                                   const transient_cancel_token *cancel,
+                                   transient_error **error_out);
+
+// Frees a VM, once no call uses it; any thread may do that. One that runs is first shut down as `transient_vm_stop` does,
+// but nothing is copied out. NULL is ignored.
+void transient_vm_free(transient_vm *vm);
+
+// Makes settings with all defaults. `image` is what the VM starts from, an image spec, `NAME` or
+// `NAME,PROTO=SOURCE`; it is copied. It may be NULL for `transient_vm_start`, for which a VM has its image already. The
+// caller owns `*config_out`: `transient_vm_config_free`. Any thread may call this.
+transient_status transient_vm_config_new(const char *image,
+                                         transient_vm_config **config_out,
+                                         transient_error **error_out);
+
+// Reads the settings of a VM of the VM store. The caller owns `*config_out`: `transient_vm_config_free`. Any thread may
+// call this.
+//
+// Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, and as `transient_config_file_read`.
+transient_status transient_store_vm_config(const transient_store *store,
+                                           const char *name,
+                                           transient_vm_config **config_out,
+                                           transient_error **error_out);
+
+// Frees settings. NULL is ignored.
+void transient_vm_config_free(transient_vm_config *config);
+
+// Adds the settings of `over` to those of `config`: what it sets wins, its lists are appended. `over` is copied.
+transient_status transient_vm_config_merge(transient_vm_config *config,
+                                           const transient_vm_config *over,
+                                           transient_error **error_out);
+
+// Returns whether a person or a command uses SSH. NULL gives false.
+bool transient_vm_config_has_ssh_session(const transient_vm_config *config);
+
+// Returns whether the guest is reached by SSH, be it only for its shared folders. NULL gives false.
+bool transient_vm_config_has_ssh(const transient_vm_config *config);
+
+// Returns what SSH runs in place of a shell, NULL when that is not set. The caller owns the string:
+// `transient_string_free`.
+char *transient_vm_config_ssh_command(const transient_vm_config *config);
+
+// Makes the options of SSH that these settings have, for `transient_ssh`. The caller owns `*options_out`:
+// `transient_ssh_options_free`. Any thread may call this.
+transient_status transient_vm_config_ssh_options(const transient_vm_config *config,
+                                                 transient_ssh_options **options_out,
+                                                 transient_error **error_out);
+
+// Sets what the VM starts from, an image spec. `image` is copied.
+transient_status transient_vm_config_set_image(transient_vm_config *config,
+                                               const char *image,
+                                               transient_error **error_out);
+
+// Sets the VM's name, by the rules for names of images; NULL is none: of such a VM nothing is kept. `name` is copied.
+//
+// Fails with `TRANSIENT_STATUS_INVALID_IMAGE_NAME`.
+transient_status transient_vm_config_set_name(transient_vm_config *config,
+                                              const char *name,
+                                              transient_error **error_out);
+
+// Adds a disk: an image spec, which is copied.
+transient_status transient_vm_config_add_extra_image(transient_vm_config *config,
+                                                     const char *image,
+                                                     transient_error **error_out);
+
+// Sets whether the guest is reached by SSH: it then has a network card, and a port of this host's loopback leads to
+// its port 22. The default is false.
+transient_status transient_vm_config_set_ssh(transient_vm_config *config,
+                                             bool ssh,
+                                             transient_error **error_out);
+
+// Sets what SSH runs in place of a shell when the VM is started by `transient start`; NULL is a shell. It implies
+// `transient_vm_config_set_ssh`. `command` is copied. Nothing runs by itself: see `transient_vm_ssh`.
+transient_status transient_vm_config_set_ssh_command(transient_vm_config *config,
+                                                     const char *command,
+                                                     transient_error **error_out);
+
+// Sets whether `TRANSIENT_EVENT_KIND_SERIAL_OUTPUT` tells what the serial console shows until SSH is connected. It
+// implies `transient_vm_config_set_ssh`. The default is false.
+transient_status transient_vm_config_set_ssh_with_serial(transient_vm_config *config,
+                                                         bool serial,
+                                                         transient_error **error_out);
+
+// Sets who logs in; NULL is `vagrant`, the default. `user` is copied.
+transient_status transient_vm_config_set_ssh_user(transient_vm_config *config,
+                                                  const char *user,
+                                                  transient_error **error_out);
+
+// Sets the private key to log in with. NULL, the default: the user's agent and default keys, then the well-known key
+// of vagrant boxes. `path` is copied.
+transient_status transient_vm_config_set_ssh_key(transient_vm_config *config,
+                                                 const char *path,
+                                                 transient_error **error_out);
+
+// Sets the SSH program that is used in place of the library's own client; NULL is none, the default. `program` is
+// copied.
+transient_status transient_vm_config_set_ssh_program(transient_vm_config *config,
+                                                     const char *program,
+                                                     transient_error **error_out);
+
+// Adds an option for `-o` of OpenSSH, which is then used in place of the library's own client. `option` is copied.
+transient_status transient_vm_config_add_ssh_option(transient_vm_config *config,
+                                                    const char *option,
+                                                    transient_error **error_out);
+
+// Sets the port of this host that leads to the guest's port 22; 0 is one that is free, the default.
+transient_status transient_vm_config_set_ssh_port(transient_vm_config *config,
+                                                  uint16_t port,
+                                                  transient_error **error_out);
+
+// Sets QEMU's name of the network card for SSH; NULL is `virtio-net-pci`, the default. `driver` is copied.
+transient_status transient_vm_config_set_ssh_net_driver(transient_vm_config *config,
+                                                        const char *driver,
+                                                        transient_error **error_out);
+
+// Sets how many seconds the guest may take to accept SSH; 0 is the default, 90.
+transient_status transient_vm_config_set_ssh_timeout(transient_vm_config *config,
+                                                     double seconds,
+                                                     transient_error **error_out);
+
+// Adds a folder of this host that the guest sees at `guest`, an absolute path; with `read_only`, it can change nothing
+// in it. Both are copied. The guest needs `sshfs`.
+transient_status transient_vm_config_add_shared_folder(transient_vm_config *config,
+                                                       const char *host,
+                                                       const char *guest,
+                                                       bool read_only,
+                                                       transient_error **error_out);
+
+// Sets whether disks are what QEMU has by default (IDE), and not on virtio-scsi. The default is false.
+transient_status transient_vm_config_set_no_virtio_scsi(transient_vm_config *config,
+                                                        bool no_virtio_scsi,
+                                                        transient_error **error_out);
+
+// Sets its memory, in bytes; 0 is QEMU's default.
+transient_status transient_vm_config_set_memory(transient_vm_config *config,
+                                                uint64_t bytes,
+                                                transient_error **error_out);
+
+// Sets its virtual CPUs; 0 is one, the default.
+transient_status transient_vm_config_set_cpus(transient_vm_config *config,
+                                              uint32_t cpus,
+                                              transient_error **error_out);
+
+// Sets how many seconds the guest may take to shut down before QEMU is ended. The default is 20; with 0 the guest is
+// not asked.
+transient_status transient_vm_config_set_shutdown_timeout(transient_vm_config *config,
+                                                          double seconds,
+                                                          transient_error **error_out);
+
+// Sets how many seconds QEMU may take to answer; 0 is the default, 10.
+transient_status transient_vm_config_set_qmp_timeout(transient_vm_config *config,
+                                                     double seconds,
+                                                     transient_error **error_out);
+
+// Sets the QEMU program, a name or a path; NULL is `qemu-system-x86_64`, the default. `program` is copied.
+transient_status transient_vm_config_set_qemu(transient_vm_config *config,
+                                              const char *program,
+                                              transient_error **error_out);
+
+// Adds an argument for QEMU, which gets it untouched, behind those that were added before. `argument` is copied.
+transient_status transient_vm_config_add_qemu_arg(transient_vm_config *config,
+                                                  const char *argument,
+                                                  transient_error **error_out);
+
+// Lists the VMs of this VM store: first those that run, whoever runs them, in the order of their start, then the others
+// by name. The caller owns `*list_out`: `transient_vm_list_free`. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_IO` when the VM store or the folder of those that run cannot be read.
+transient_status transient_store_vms(const transient_store *store,
+                                     transient_vm_list **list_out,
+                                     transient_error **error_out);
+
+// Returns how many there are.
+size_t transient_vm_list_len(const transient_vm_list *list);
+
+// Returns one; NULL behind the last. Lives as long as the list.
+const transient_vm_info *transient_vm_list_get(const transient_vm_list *list, size_t index);
+
+// Returns how many VMs of the VM store cannot be read.
+size_t transient_vm_list_warnings_len(const transient_vm_list *list);
+
+// Returns one sentence about a VM that cannot be read; NULL behind the last. Lives as long as the list.
+const char *transient_vm_list_warning(const transient_vm_list *list, size_t index);
+
+// Frees a list. NULL is ignored.
+void transient_vm_list_free(transient_vm_list *list);
+
+// Ends VMs that run, also those of other processes, and waits for their ends: the guest is asked to shut down, and QEMU
+// is ended if it does not in time; with `kill`, QEMU is killed at once. `names` has `names_len` strings. Any thread may
+// call this.
+//
+// Fails with `TRANSIENT_STATUS_VM_NOT_RUNNING`, before any VM is ended, and with `TRANSIENT_STATUS_TIMEOUT` when the
+// owner of a VM does not answer.
+transient_status transient_store_stop_vms(const transient_store *store,
+                                          const char *const *names,
+                                          size_t names_len,
+                                          bool kill,
+                                          transient_error **error_out);
+
+// Removes VMs of the VM store with their disks, all or none. `names` has `names_len` strings. With `force`, those that
+// run are stopped first, and what is broken is removed as well. Any thread may call this.
+//
+// Fails with `TRANSIENT_STATUS_VM_NOT_FOUND`, or with `TRANSIENT_STATUS_VM_IN_USE` without `force`.
+transient_status transient_store_remove_vms(const transient_store *store,
+                                            const char *const *names,
+                                            size_t names_len,
+                                            bool force,
+                                            transient_error **error_out);
 
 #ifdef __cplusplus
 }  // extern "C"

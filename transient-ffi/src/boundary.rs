@@ -66,6 +66,12 @@ impl Harmless for bool {
     }
 }
 
+impl Harmless for u16 {
+    fn harmless() -> Self {
+        0
+    }
+}
+
 impl Harmless for u32 {
     fn harmless() -> Self {
         0
@@ -116,6 +122,16 @@ pub(crate) fn borrow_mut<'a, T>(pointer: *mut T, name: &str) -> Result<&'a mut T
     unsafe { pointer.as_mut() }.ok_or_else(|| null(name))
 }
 
+/// Changes a handle.
+pub(crate) fn change<T>(
+    pointer: *mut T,
+    name: &str,
+    error_out: *mut *mut transient_error,
+    body: impl FnOnce(&mut T) -> Result<(), Failure>,
+) -> transient_status {
+    fallible(error_out, || body(borrow_mut(pointer, name)?))
+}
+
 /// Reads from a handle; a null one gives the harmless value.
 pub(crate) fn read<T, R: Harmless>(pointer: *const T, body: impl FnOnce(&T) -> R) -> R {
     infallible(|| match borrow(pointer, "handle") {
@@ -137,6 +153,14 @@ impl<T> Out<T> {
     pub(crate) fn give(self, value: T) {
         // SAFETY: not null, and by contract a valid place for a pointer.
         unsafe { self.0.write(Box::into_raw(Box::new(value))) };
+    }
+}
+
+/// Writes a result that the caller may not want.
+pub(crate) fn write<T>(place: *mut T, value: T) {
+    if !place.is_null() {
+        // SAFETY: not null, and by contract a valid place.
+        unsafe { place.write(value) };
     }
 }
 

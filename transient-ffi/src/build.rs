@@ -1,43 +1,20 @@
 //! Building an image.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::os::fd::BorrowedFd;
-use std::time::Duration;
 
-use transient_core::{
-    Accelerator, BuildOptions, CancelToken, CompressionType, Network, OnFailure, Terminal, build,
-};
+use transient_core::{BuildOptions, CompressionType, OnFailure, build};
 
 use crate::boundary::{Failure, Out, borrow, borrow_mut, fallible, free};
-use crate::cancel::transient_cancel_token;
+use crate::builder;
+use crate::cancel::{token, transient_cancel_token};
+use crate::duration;
 use crate::error::transient_error;
 use crate::event::{Listener, transient_event_callback, transient_finalizer};
 use crate::image::transient_image;
 use crate::status::transient_status;
 use crate::store::{image_name, transient_store};
+use crate::terminal::terminal;
 use crate::text;
-
-/// What runs the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum transient_accelerator {
-    /// KVM where it works, else TCG.
-    Auto = 0,
-    /// The processor itself. Where it does not work, that is an error.
-    Kvm = 1,
-    /// QEMU's emulation.
-    Tcg = 2,
-}
-
-/// The guest's network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum transient_network {
-    /// QEMU's user network: out to where the host reaches, nothing in.
-    User = 0,
-    /// No network card.
-    None = 1,
-}
 
 /// What happens when a step fails, before the build does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,14 +112,19 @@ pub extern "C" fn transient_build_options_set_compress(
     error_out: *mut *mut transient_error,
 ) -> transient_status {
     change(options, error_out, |options| {
-        options.compress = match compression {
-            0 => None,
-            1 => Some(CompressionType::Zlib),
-            2 => Some(CompressionType::Zstd),
-            other => return Err(Failure::Argument(format!("there is no compression {other}"))),
-        };
+        options.compress = compression_type(compression)?;
         Ok(())
     })
+}
+
+/// Reads a `transient_compression`.
+pub(crate) fn compression_type(compression: u32) -> Result<Option<CompressionType>, Failure> {
+    match compression {
+        0 => Ok(None),
+        1 => Ok(Some(CompressionType::Zlib)),
+        2 => Ok(Some(CompressionType::Zstd)),
+        other => Err(Failure::Argument(format!("there is no compression {other}"))),
+    }
 }
 
 /// Sets whether every step is carried out, also those whose result is in the cache; the cache gets the new ones. The
@@ -243,10 +225,7 @@ pub extern "C" fn transient_build_options_set_memory(
     bytes: u64,
     error_out: *mut *mut transient_error,
 ) -> transient_status {
-    change(options, error_out, |options| {
-        options.vm.memory = (bytes != 0).then_some(bytes);
-        Ok(())
-    })
+    change(options, error_out, |options| builder::set_memory(&mut options.vm, bytes))
 }
 
 /// Sets the virtual CPUs of the builder VM, at most 255; 0 is all that the host has, up to 4, the default.
@@ -256,13 +235,7 @@ pub extern "C" fn transient_build_options_set_cpus(
     cpus: u32,
     error_out: *mut *mut transient_error,
 ) -> transient_status {
-    change(options, error_out, |options| {
-        if cpus > 255 {
-            return Err(Failure::Argument(format!("a builder VM cannot have {cpus} CPUs, the most is 255")));
-        }
-        options.vm.cpus = (cpus != 0).then_some(cpus);
-        Ok(())
-    })
+    change(options, error_out, |options| builder::set_cpus(&mut options.vm, cpus))
 }
 
 /// Sets what runs the guest's instructions, a `transient_accelerator`. The default is
@@ -273,15 +246,7 @@ pub extern "C" fn transient_build_options_set_accelerator(
     accelerator: u32,
     error_out: *mut *mut transient_error,
 ) -> transient_status {
-    change(options, error_out, |options| {
-        options.vm.accelerator = match accelerator {
-            0 => Accelerator::Auto,
-            1 => Accelerator::Kvm,
-            2 => Accelerator::Tcg,
-            other => return Err(Failure::Argument(format!("there is no accelerator {other}"))),
-        };
-        Ok(())
-    })
+    change(options, error_out, |options| builder::set_accelerator(&mut options.vm, accelerator))
 }
 
 /// Sets the guest's network, a `transient_network`. The default is `TRANSIENT_NETWORK_USER`.
@@ -291,14 +256,7 @@ pub extern "C" fn transient_build_options_set_network(
     network: u32,
     error_out: *mut *mut transient_error,
 ) -> transient_status {
-    change(options, error_out, |options| {
-        options.vm.network = match network {
-            0 => Network::User,
-            1 => Network::None,
-            other => return Err(Failure::Argument(format!("there is no network {other}"))),
-        };
-        Ok(())
-    })
+    change(options, error_out, |options| builder::set_network(&mut options.vm, network))
 }
 
 /// Sets whether a builder VM that was saved when it had booted is restored, which is faster than to boot; where there is
@@ -322,10 +280,7 @@ pub extern "C" fn transient_build_options_set_qemu(
     program: *const c_char,
     error_out: *mut *mut transient_error,
 ) -> transient_status {
-    change(options, error_out, |options| {
-        options.vm.qemu = text::path(program, "program")?;
-        Ok(())
-    })
+    change(options, error_out, |options| builder::set_qemu(&mut options.vm, program))
 }
 
 /// Sets how many seconds QEMU may take to answer; 0 is the default, 10.
@@ -336,7 +291,7 @@ pub extern "C" fn transient_build_options_set_qmp_timeout(
     error_out: *mut *mut transient_error,
 ) -> transient_status {
     change(options, error_out, |options| {
-        options.vm.qmp_timeout = timeout(seconds)?;
+        options.vm.qmp_timeout = duration::optional(seconds)?;
         Ok(())
     })
 }
@@ -349,15 +304,9 @@ pub extern "C" fn transient_build_options_set_ssh_timeout(
     error_out: *mut *mut transient_error,
 ) -> transient_status {
     change(options, error_out, |options| {
-        options.vm.ssh_timeout = timeout(seconds)?;
+        options.vm.ssh_timeout = duration::optional(seconds)?;
         Ok(())
     })
-}
-
-fn timeout(seconds: f64) -> Result<Option<Duration>, Failure> {
-    let duration = Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Failure::Argument(format!("{seconds} is no number of seconds")))?;
-    Ok((!duration.is_zero()).then_some(duration))
 }
 
 /// Sets what INSPECT and a shell on failure talk to; without it, these are errors. `input` must be a terminal, where keys are read
@@ -372,20 +321,9 @@ pub extern "C" fn transient_build_options_set_terminal(
     error_out: *mut *mut transient_error,
 ) -> transient_status {
     change(options, error_out, |options| {
-        let term = text::string(term, "term")?.to_owned();
-        options.terminal = Some(Terminal { input: duplicate(input)?, output: duplicate(output)?, term });
+        options.terminal = Some(terminal(input, output, text::string(term, "term")?)?);
         Ok(())
     })
-}
-
-fn duplicate(descriptor: c_int) -> Result<std::os::fd::OwnedFd, Failure> {
-    let bad = |why: String| Failure::Argument(format!("the descriptor {descriptor} cannot be used: {why}"));
-    if descriptor < 0 {
-        return Err(bad("it is negative".to_owned()));
-    }
-    // SAFETY: not negative; whether it is open, the system says.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    borrowed.try_clone_to_owned().map_err(|error| bad(error.to_string()))
 }
 
 /// Builds an image, and returns when it is whole and others can see it, or when it has failed and the store is as
@@ -419,12 +357,9 @@ pub extern "C" fn transient_build(
     fallible(error_out, || {
         let store = borrow(store, "store")?;
         let options = borrow(options, "options")?;
-        let cancel = borrow(cancel, "cancel").map_or_else(|_| CancelToken::new(), |token| token.0.clone());
-        let image = build(&store.store, &options.0, &mut |event| listener.tell(&event), &cancel)?;
+        let image = build(&store.store, &options.0, &mut |event| listener.tell(&event), &token(cancel))?;
         drop(listener);
-        if let Ok(out) = Out::new(image_out, "image_out") {
-            out.give(transient_image::new(&image));
-        }
+        transient_image::give(&image, image_out);
         Ok(())
     })
 }

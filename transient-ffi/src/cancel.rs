@@ -2,11 +2,16 @@
 
 use transient_core::CancelToken;
 
-use crate::boundary::{free, read};
+use crate::boundary::{borrow, free, read};
 
 /// Ends the calls that it was given to.
 #[derive(Debug, Default)]
 pub struct transient_cancel_token(pub(crate) CancelToken);
+
+/// Returns the token of a handle, or one that nobody cancels for null.
+pub(crate) fn token(cancel: *const transient_cancel_token) -> CancelToken {
+    borrow(cancel, "cancel").map_or_else(|_| CancelToken::new(), |token| token.0.clone())
+}
 
 /// Makes a token that nobody has cancelled. The caller owns it: `transient_cancel_token_free`.
 #[unsafe(no_mangle)]

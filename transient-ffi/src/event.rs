@@ -36,6 +36,10 @@ pub enum transient_event_kind {
     Explanation = 11,
     /// `step_failed`
     StepFailed = 12,
+    /// `vm_starting`
+    VmStarting = 13,
+    /// `serial_output`
+    SerialOutput = 14,
 }
 
 /// The two output streams of a command.
@@ -86,7 +90,28 @@ pub struct transient_builder_started {
     pub warm: bool,
 }
 
-/// A command of the image wrote something.
+/// Everything is in place, and a VM starts.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_vm_starting {
+    /// Its name.
+    pub name: *const c_char,
+    /// The image that it starts from.
+    pub image: *const c_char,
+}
+
+/// A VM's serial console showed something, before SSH was connected. Only when it is asked for:
+/// `transient_vm_config_set_ssh_with_serial`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct transient_serial_output {
+    /// The bytes, as they came; no NUL ends them.
+    pub data: *const u8,
+    /// How many.
+    pub len: usize,
+}
+
+/// A command of the image, or in a VM, wrote something.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct transient_output {
@@ -185,7 +210,7 @@ pub union transient_event_data {
     pub step_finished: transient_step_finished,
     /// The builder VM runs and takes commands.
     pub builder_started: transient_builder_started,
-    /// A command of the image wrote something.
+    /// A command wrote something.
     pub output: transient_output,
     /// Bytes were moved.
     pub progress: transient_progress,
@@ -203,6 +228,10 @@ pub union transient_event_data {
     pub explanation: transient_explanation,
     /// A step failed, and a shell opens.
     pub step_failed: transient_step_failed,
+    /// A VM starts.
+    pub vm_starting: transient_vm_starting,
+    /// A VM's serial console showed something.
+    pub serial_output: transient_serial_output,
 }
 
 /// One thing that happened. It, and all that it points to, is valid during the callback only. Made by the library
@@ -296,6 +325,14 @@ fn translate(
             };
             let output = transient_output { stream: stream as u32, data: data.as_ptr(), len: data.len() };
             (transient_event_kind::Output, transient_event_data { output })
+        }
+        Event::VmStarting { name, image } => {
+            let vm_starting = transient_vm_starting { name: keep(&name), image: keep(&image) };
+            (transient_event_kind::VmStarting, transient_event_data { vm_starting })
+        }
+        Event::SerialOutput { data } => {
+            let serial_output = transient_serial_output { data: data.as_ptr(), len: data.len() };
+            (transient_event_kind::SerialOutput, transient_event_data { serial_output })
         }
         Event::Progress { task, done, total, finished } => {
             let (done, total, finished) = (*done, total.unwrap_or(0), *finished);

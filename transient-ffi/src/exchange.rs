@@ -3,12 +3,10 @@
 use std::ffi::{c_char, c_void};
 
 use transient_core::image::Checksum;
-use transient_core::{
-    CancelToken, ExportFormat, ExportOptions, Image, ImageName, ImportOptions, export, import, tag,
-};
+use transient_core::{ExportFormat, ExportOptions, ImageName, ImportOptions, export, import, tag};
 
-use crate::boundary::{Failure, Out, borrow, fallible};
-use crate::cancel::transient_cancel_token;
+use crate::boundary::{Failure, borrow, fallible};
+use crate::cancel::{token, transient_cancel_token};
 use crate::error::transient_error;
 use crate::event::{Listener, transient_event_callback, transient_finalizer};
 use crate::image::transient_image;
@@ -63,7 +61,7 @@ pub extern "C" fn transient_tag(
         let (source, name) = (image_name(source)?, image_name(name)?);
         let image = tag(store, &source, &name, replace, &mut |event| listener.tell(&event), &token(cancel))?;
         drop(listener);
-        give(&image, image_out);
+        transient_image::give(&image, image_out);
         Ok(())
     })
 }
@@ -107,7 +105,7 @@ pub extern "C" fn transient_import(
         options.replace = replace;
         let image = import(store, &options, &mut |event| listener.tell(&event), &token(cancel))?;
         drop(listener);
-        give(&image, image_out);
+        transient_image::give(&image, image_out);
         Ok(())
     })
 }
@@ -160,14 +158,4 @@ fn export_format(format: u32) -> Result<Option<ExportFormat>, Failure> {
         5 => ExportFormat::Vdi,
         other => return Err(Failure::Argument(format!("there is no export format {other}"))),
     }))
-}
-
-fn token(cancel: *const transient_cancel_token) -> CancelToken {
-    borrow(cancel, "cancel").map_or_else(|_| CancelToken::new(), |token| token.0.clone())
-}
-
-fn give(image: &Image, image_out: *mut *mut transient_image) {
-    if let Ok(out) = Out::new(image_out, "image_out") {
-        out.give(transient_image::new(image));
-    }
 }

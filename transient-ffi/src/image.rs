@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, c_char};
 use transient_core::image::{format_bytes, parse_bytes};
 use transient_core::{Image, ImageName, ImageSpec, Listing};
 
-use crate::boundary::{Out, fallible, free, null, read};
+use crate::boundary::{Failure, Out, fallible, free, null, read};
 use crate::error::transient_error;
 use crate::status::transient_status;
 use crate::text::{self, Strings, address, c_path, c_string};
@@ -26,6 +26,13 @@ impl transient_image {
             path: c_path(&image.path),
             virtual_size: image.virtual_size,
             real_size: image.real_size,
+        }
+    }
+
+    /// Hands an image to a caller who wants it.
+    pub(crate) fn give(image: &Image, image_out: *mut *mut Self) {
+        if let Ok(out) = Out::new(image_out, "image_out") {
+            out.give(Self::new(image));
         }
     }
 }
@@ -115,16 +122,6 @@ pub extern "C" fn transient_image_list_free(list: *mut transient_image_list) {
     free(list);
 }
 
-/// Hands a string to the caller, who frees it.
-fn give_string(place: *mut *mut c_char, name: &str, text: CString) -> Result<(), crate::boundary::Failure> {
-    if place.is_null() {
-        return Err(null(name));
-    }
-    // SAFETY: not null, and by contract a valid place for a pointer.
-    unsafe { place.write(text.into_raw()) };
-    Ok(())
-}
-
 /// Writes the name of the file that an image of this name has in a backend. The caller owns `*encoded_out`:
 /// `transient_string_free`. Any thread may call this.
 ///
@@ -137,7 +134,7 @@ pub extern "C" fn transient_image_name_encode(
 ) -> transient_status {
     fallible(error_out, || {
         let name = ImageName::new(text::string(name, "name")?)?;
-        give_string(encoded_out, "encoded_out", c_string(name.encoded()))
+        text::give(encoded_out, "encoded_out", c_string(name.encoded()))
     })
 }
 
@@ -159,10 +156,10 @@ pub extern "C" fn transient_image_name_decode(
             None => {
                 ImageName::new(encoded)?;
                 let message = format!("no image is kept in a file named '{encoded}'");
-                return Err(crate::boundary::Failure::ImageName(message));
+                return Err(Failure::ImageName(message));
             }
         };
-        give_string(name_out, "name_out", c_string(name.as_str()))
+        text::give(name_out, "name_out", c_string(name.as_str()))
     })
 }
 

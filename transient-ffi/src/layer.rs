@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 
 use transient_core::CachedLayer;
 
-use crate::boundary::{Failure, Out, borrow, fallible, free, null, read};
+use crate::boundary::{Failure, Out, borrow, fallible, free, null, read, write};
 use crate::error::transient_error;
 use crate::status::transient_status;
 use crate::store::transient_store;
@@ -107,10 +107,7 @@ pub extern "C" fn transient_store_prune_layers(
 ) -> transient_status {
     fallible(error_out, || {
         let freed = borrow(store, "store")?.store.prune_layers(limit);
-        if !freed_out.is_null() {
-            // SAFETY: not null, and by contract a place for a number.
-            unsafe { freed_out.write(freed) };
-        }
+        write(freed_out, freed);
         Ok(())
     })
 }

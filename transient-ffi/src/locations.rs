@@ -44,8 +44,8 @@ fn beside_this_library() -> Option<PathBuf> {
 }
 
 /// Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
-/// `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`. An appliance is also looked for in
-/// `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
+/// `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`; for VMs that run `XDG_RUNTIME_DIR`, else
+/// `TMPDIR`; for SSH `SSH_AUTH_SOCK`. An appliance is also looked for in `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
 /// `all_proxy`, `no_proxy`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `VAGRANT_SERVER_URL`, `VAGRANT_CLOUD_TOKEN` and
 /// `ATLAS_TOKEN`.
 ///
@@ -65,7 +65,8 @@ pub extern "C" fn transient_locations_from_env(
     })
 }
 
-/// Makes locations with everything below one folder: `backend`, `vmstore` and `cache`. Reads no environment.
+/// Makes locations with everything below one folder: `backend`, `vmstore`, `cache` and `running`. Reads no environment,
+/// and knows neither an SSH agent nor SSH keys.
 /// An appliance is looked for in `transient/appliance` beside this library.
 ///
 /// The caller owns `*locations_out`: `transient_locations_free`. Any thread may call this.
@@ -153,4 +154,43 @@ pub extern "C" fn transient_locations_add_appliance(
     error_out: *mut *mut transient_error,
 ) -> transient_status {
     set(locations, path, error_out, |locations, path| locations.appliances.push(path))
+}
+
+/// Sets the folder of the VMs that run. It belongs to this user alone, and is made where it is not there. `path` is
+/// copied. No other thread may use `locations` meanwhile.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_locations_set_running(
+    locations: *mut transient_locations,
+    path: *const c_char,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    set(locations, path, error_out, |locations, path| locations.running = path)
+}
+
+/// Sets the socket of the user's SSH agent; NULL is none. `path` is copied. No other thread may use `locations`
+/// meanwhile.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_locations_set_ssh_agent(
+    locations: *mut transient_locations,
+    path: *const c_char,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    fallible(error_out, || {
+        borrow_mut(locations, "locations")?.0.ssh_agent = text::optional_path(path, "path")?;
+        Ok(())
+    })
+}
+
+/// Sets the folder of the user's SSH keys; NULL is none. `path` is copied. No other thread may use `locations`
+/// meanwhile.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_locations_set_ssh_keys(
+    locations: *mut transient_locations,
+    path: *const c_char,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    fallible(error_out, || {
+        borrow_mut(locations, "locations")?.0.ssh_keys = text::optional_path(path, "path")?;
+        Ok(())
+    })
 }

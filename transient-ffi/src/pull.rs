@@ -2,10 +2,10 @@
 
 use std::ffi::{c_char, c_void};
 
-use transient_core::{CancelToken, ImageSpec, pull};
+use transient_core::{ImageSpec, pull};
 
 use crate::boundary::{Failure, Out, borrow, fallible, null};
-use crate::cancel::transient_cancel_token;
+use crate::cancel::{token, transient_cancel_token};
 use crate::error::transient_error;
 use crate::event::{Listener, transient_event_callback, transient_finalizer};
 use crate::image::transient_image_list;
@@ -47,8 +47,7 @@ pub extern "C" fn transient_pull(
     fallible(error_out, || {
         let store = borrow(store, "store")?;
         let specs = image_specs(specs, specs_len)?;
-        let cancel = borrow(cancel, "cancel").map_or_else(|_| CancelToken::new(), |token| token.0.clone());
-        let images = pull(&store.store, &specs, &mut |event| listener.tell(&event), &cancel)?;
+        let images = pull(&store.store, &specs, &mut |event| listener.tell(&event), &token(cancel))?;
         drop(listener);
         if let Ok(out) = Out::new(list_out, "list_out") {
             out.give(transient_image_list::of(&images));

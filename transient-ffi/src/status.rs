@@ -11,7 +11,7 @@ use crate::text::{address, c_string};
 /// What became of a call: 0, or the number of an error, the same in every language.
 ///
 /// Numbers are never reused. The 100s are what the caller passed in, the 200s the store, the 300s the host, the
-/// 400s the builder VM, the 500s a build's own steps, the 900s the rest. Later releases may add some.
+/// 400s VMs as they run, the 500s a build's own steps, the 900s the rest. Later releases may add some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum transient_status {
@@ -35,6 +35,14 @@ pub enum transient_status {
     ImageExists = 204,
     /// A file is there already that would have to be replaced.
     FileExists = 205,
+    /// The VM store has no VM of that name.
+    VmNotFound = 210,
+    /// The VM store has a VM of that name already.
+    VmExists = 211,
+    /// Somebody else uses the VM.
+    VmInUse = 212,
+    /// No VM of that name runs, or none that SSH reaches.
+    VmNotRunning = 213,
     /// A program that is needed is not installed.
     MissingProgram = 300,
     /// A program that is needed could not be run, or failed.
@@ -47,7 +55,7 @@ pub enum transient_status {
     ApplianceInvalid = 311,
     /// QEMU did not start, or ended before its time.
     QemuFailed = 400,
-    /// The builder VM did not answer in time.
+    /// The builder VM, or another one, did not answer in time, or what is done took too long.
     Timeout = 401,
     /// The guest's kernel panicked.
     GuestPanic = 402,
@@ -55,8 +63,10 @@ pub enum transient_status {
     GuestOutOfMemory = 403,
     /// KVM was asked for and does not work here.
     KvmUnusable = 404,
-    /// The connection to the builder VM broke, or made no sense.
+    /// The connection to the builder VM, or to another one, broke or made no sense.
     ConnectionLost = 405,
+    /// The guest does not let us in by SSH, or is another one than before.
+    SshFailed = 406,
     /// A command of the image ended with a non-zero status, see transient_error_exit_status().
     CommandFailed = 500,
     /// A step could not be carried out in the guest.
@@ -89,6 +99,10 @@ impl From<ErrorKind> for transient_status {
             ErrorKind::SourceFailed => Self::SourceFailed,
             ErrorKind::ImageExists => Self::ImageExists,
             ErrorKind::FileExists => Self::FileExists,
+            ErrorKind::VmNotFound => Self::VmNotFound,
+            ErrorKind::VmExists => Self::VmExists,
+            ErrorKind::VmInUse => Self::VmInUse,
+            ErrorKind::VmNotRunning => Self::VmNotRunning,
             ErrorKind::MissingProgram => Self::MissingProgram,
             ErrorKind::ProgramFailed => Self::ProgramFailed,
             ErrorKind::HostDiskFull => Self::HostDiskFull,
@@ -100,6 +114,7 @@ impl From<ErrorKind> for transient_status {
             ErrorKind::GuestOutOfMemory => Self::GuestOutOfMemory,
             ErrorKind::KvmUnusable => Self::KvmUnusable,
             ErrorKind::ConnectionLost => Self::ConnectionLost,
+            ErrorKind::SshFailed => Self::SshFailed,
             ErrorKind::CommandFailed => Self::CommandFailed,
             ErrorKind::StepFailed => Self::StepFailed,
             ErrorKind::InvalidSource => Self::InvalidSource,

@@ -154,7 +154,7 @@ pub(crate) fn image_name(name: *const c_char) -> Result<ImageName, Failure> {
     Ok(ImageName::new(text::string(name, "name")?)?)
 }
 
-fn image_names(names: *const *const c_char, length: usize) -> Result<Vec<ImageName>, Failure> {
+pub(crate) fn image_names(names: *const *const c_char, length: usize) -> Result<Vec<ImageName>, Failure> {
     if length == 0 {
         return Ok(Vec::new());
     }

@@ -103,6 +103,16 @@ pub(crate) fn address(text: Option<&CString>) -> *const c_char {
     text.map_or(std::ptr::null(), |text| text.as_ptr())
 }
 
+/// Hands a string to the caller, who frees it.
+pub(crate) fn give(place: *mut *mut c_char, name: &str, text: CString) -> Result<(), Failure> {
+    if place.is_null() {
+        return Err(null(name));
+    }
+    // SAFETY: not null, and by contract a valid place for a pointer.
+    unsafe { place.write(text.into_raw()) };
+    Ok(())
+}
+
 /// Frees a string that a function handed over. NULL is ignored. Any thread may do it.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_string_free(text: *mut c_char) {

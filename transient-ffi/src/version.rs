@@ -23,6 +23,7 @@ const FEATURES: &[&str] = &[
     "prune",
     "pull",
     "store",
+    "vm",
 ];
 
 /// Returns the ABI of the library that is loaded; it is `TRANSIENT_ABI_VERSION` of the header that fits it.
@@ -40,7 +41,7 @@ pub extern "C" fn transient_version() -> *const c_char {
 }
 
 /// Returns whether the library has a feature: `appliance`, `build`, `cache`, `check`, `exchange`, `history`, `imagefile`,
-/// `inspect`, `log`, `plan`, `prune`, `pull` or `store` in this release. Any other name, also none, gives false.
+/// `inspect`, `log`, `plan`, `prune`, `pull`, `store` or `vm` in this release. Any other name, also none, gives false.
 #[unsafe(no_mangle)]
 pub extern "C" fn transient_has_feature(name: *const c_char) -> bool {
     infallible(|| string(name, "name").is_ok_and(|name| FEATURES.contains(&name)))

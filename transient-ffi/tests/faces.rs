@@ -10,8 +10,22 @@ use std::path::Path;
 use syn::{Fields, ImplItem, Item, UseTree, Visibility};
 
 /// The functions that are no methods.
-const FUNCTIONS: [&str; 8] =
-    ["build", "check", "pull", "tag", "import", "export", "appliance::build", "appliance::find"];
+const FUNCTIONS: [&str; 14] = [
+    "build",
+    "check",
+    "pull",
+    "tag",
+    "import",
+    "export",
+    "run",
+    "start",
+    "create",
+    "ssh",
+    "copy",
+    "commit",
+    "appliance::build",
+    "appliance::find",
+];
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 

@@ -57,7 +57,9 @@ fn every_name_has_our_prefix_and_every_function_a_comment() {
         assert!(
             !constant
                 || word.starts_with("TRANSIENT_")
-                || ["XDG_", "SSL_", "VAGRANT_", "ATLAS_"].iter().any(|variable| word.starts_with(variable))
+                || ["XDG_", "SSL_", "SSH_", "VAGRANT_", "ATLAS_"]
+                    .iter()
+                    .any(|variable| word.starts_with(variable))
                 || word == "__STDC_VERSION__",
             "{word}"
         );

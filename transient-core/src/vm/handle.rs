@@ -24,7 +24,7 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 /// A VM that runs. All calls block, and may be made from any thread, several at once.
 ///
 /// Dropping it shuts the VM down as [`Vm::stop`] does, but copies nothing out. Whatever becomes of this process, QEMU
-/// ends with it.
+/// ends with it. In a forked child, dropping it ends nothing, and what needs the VM fails.
 ///
 /// ```no_run
 /// use transient_core::{CancelToken, Locations, RunOptions, SshCommand, Store, VmConfig, run};
@@ -177,6 +177,7 @@ impl Vm {
     /// [`ErrorKind::QemuFailed`] when QEMU ended with an error.
     pub fn wait(&self, timeout: Option<Duration>, cancel: &CancelToken) -> Result<bool, Error> {
         let begun = std::time::Instant::now();
+        self.check_process()?;
         while self.is_running() {
             cancel.check()?;
             match timeout.map(|timeout| timeout.saturating_sub(begun.elapsed())) {
@@ -302,6 +303,7 @@ impl Vm {
         work: impl AsyncFnOnce(Rc<Machine>, Reporter) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         cancel.check()?;
+        self.check_process()?;
         if !self.is_running() {
             return Err(self.has_ended());
         }
@@ -329,6 +331,15 @@ impl Vm {
         }
         on_panic.disarm();
         result.recv().unwrap_or_else(|_| Err(self.has_ended()))
+    }
+
+    /// In a forked child, nobody answers: the VM's own thread is not there.
+    fn check_process(&self) -> Result<(), Error> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        let message = format!("the VM '{}' belongs to process {}", self.shared.name, self.process);
+        Err(Error::new(ErrorKind::VmNotRunning, message).hint("a child that was forked cannot use it"))
     }
 
     fn has_ended(&self) -> Error {

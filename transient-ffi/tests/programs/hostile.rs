@@ -88,7 +88,7 @@ impl Function {
         let call = format!("{}({})", self.name, arguments.join(", "));
         let call = match (self.result.as_str(), self.name.as_str()) {
             (_, "transient_cancel_token_new") => format!("transient_cancel_token_free({call})"),
-            (_, "transient_format_bytes") => format!("transient_string_free({call})"),
+            ("char *", _) => format!("transient_string_free({call})"),
             ("void", _) => call,
             ("transient_status", _) if arguments.last().is_some_and(|last| last != "NULL") => {
                 format!("CHECK((({call}) == TRANSIENT_STATUS_OK) == (error_out == NULL))")
@@ -108,8 +108,9 @@ fn valid(kind: &str, name: &str) -> String {
         ("const char *", _) => "\"text\"".to_owned(),
         ("const uint8_t *", _) => "(const uint8_t *)\"FROM\"".to_owned(),
         ("const char *const *", _) => "names".to_owned(),
+        ("bool *", _) => "&flag".to_owned(),
         ("uint32_t *", _) => "&number".to_owned(),
-        ("uint64_t *", _) => "&bytes".to_owned(),
+        ("uint64_t *", _) => "&number_of_bytes".to_owned(),
         ("size_t *", _) => "&length".to_owned(),
         ("void *", _) => "&number".to_owned(),
         ("size_t", "index") => "SIZE_MAX".to_owned(),
@@ -117,7 +118,7 @@ fn valid(kind: &str, name: &str) -> String {
         ("int", _) => "-1".to_owned(),
         ("double", _) => "-1.0".to_owned(),
         ("uint32_t", _) => "4000000000".to_owned(),
-        ("uint64_t" | "bool", _) => "1".to_owned(),
+        ("uint16_t" | "uint64_t" | "bool", _) => "1".to_owned(),
         ("transient_event_callback" | "transient_log_callback" | "transient_finalizer", _) => {
             "NULL".to_owned()
         }
@@ -133,7 +134,8 @@ const PRELUDE: &str = r#"// Made from the header by transient-ffi/tests/hostile.
 
 int main(void) {
     uint32_t number = 0;
-    uint64_t bytes = 0;
+    uint64_t number_of_bytes = 0;
+    bool flag = false;
     size_t length = 0;
     const char *names[] = {NULL};
     transient_locations *locations = NULL;
@@ -157,16 +159,38 @@ int main(void) {
     CHECK_OK(transient_store_prune(store, true, 0, true, &pruned, error));
     transient_layer_list *layer_list = NULL;
     CHECK_OK(transient_store_layers(store, &layer_list, error));
+    transient_vm_list *vm_list = NULL;
+    CHECK_OK(transient_store_vms(store, &vm_list, error));
+    transient_vm_config *vm_config = NULL;
+    CHECK_OK(transient_vm_config_new("a", &vm_config, error));
+    transient_run_options *run_options = NULL;
+    CHECK_OK(transient_run_options_new(vm_config, &run_options, error));
+    transient_copy_options *copy_options = NULL;
+    CHECK_OK(transient_copy_options_new(&copy_options, error));
+    transient_builder_options *builder_options = NULL;
+    CHECK_OK(transient_builder_options_new(&builder_options, error));
+    transient_ssh_options *ssh_options = NULL;
+    CHECK_OK(transient_ssh_options_new(&ssh_options, error));
     transient_error *error = NULL;
-    CHECK(transient_parse_bytes("x", &bytes, &error) == TRANSIENT_STATUS_INVALID_ARGUMENT);
+    CHECK(transient_parse_bytes("x", &number_of_bytes, &error) == TRANSIENT_STATUS_INVALID_ARGUMENT);
     // of these there is none without a VM
     transient_image *image = NULL;
     transient_inspection *inspection = NULL;
     transient_image_check *image_check = NULL;
     transient_appliance *appliance = NULL;
+    transient_vm *vm = NULL;
+    transient_bytes *bytes = NULL;
+    // nor of these without a file
+    transient_config_file *config_file = NULL;
 
 @CALLS@
     transient_error_free(error);
+    transient_ssh_options_free(ssh_options);
+    transient_builder_options_free(builder_options);
+    transient_copy_options_free(copy_options);
+    transient_run_options_free(run_options);
+    transient_vm_config_free(vm_config);
+    transient_vm_list_free(vm_list);
     transient_layer_list_free(layer_list);
     transient_pruned_free(pruned);
     transient_name_list_free(name_list);

@@ -46,6 +46,16 @@ impl Program {
     }
 
     fn compile(name: &str, source: &Path) -> Self {
+        let program = Self::link_shared(name, source);
+        run(program
+            .compiler(source, "sanitized")
+            .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
+            .arg(built().join("libtransient.a"))
+            .args(SYSTEM_LIBRARIES));
+        program
+    }
+
+    fn link_shared(name: &str, source: &Path) -> Self {
         let folder = TempDir::new().unwrap();
         for link in ["libtransient.so", "libtransient.so.1"] {
             symlink(built().join("libtransient.so"), folder.path().join(link)).unwrap();
@@ -53,12 +63,15 @@ impl Program {
         let program = Self { folder, name: name.to_owned() };
         let library = ["-L", program.folder.path().to_str().unwrap(), "-ltransient", "-pthread"];
         run(program.compiler(source, "valgrind").args(library));
-        run(program
-            .compiler(source, "sanitized")
-            .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
-            .arg(built().join("libtransient.a"))
-            .args(SYSTEM_LIBRARIES));
         program
+    }
+
+    /// Runs an example as it is, on a store; returns what it printed.
+    fn run_example(name: &str, store: &Path, arguments: &[&str]) -> String {
+        let program = Self::link_shared(name, &path("examples/c").join(name).with_extension("c"));
+        let mut command = Command::new(program.folder.path().join("valgrind"));
+        command.env("TRANSIENT_BACKEND", store.join("backend")).env("XDG_RUNTIME_DIR", program.folder.path());
+        run(program.environment(&mut command).args(arguments))
     }
 
     fn compiler(&self, source: &Path, form: &str) -> Command {
@@ -117,6 +130,29 @@ fn store() -> TempDir {
     store
 }
 
+/// Makes a store with an image that boots: it writes `ok` to the serial port, and stops. Its path is short enough for
+/// sockets.
+fn store_with_a_guest() -> TempDir {
+    const CODE: [u8; 12] = [
+        0xba, 0xf8, 0x03, // mov dx, 0x3f8
+        0xb0, b'o', 0xee, // mov al, 'o'; out dx, al
+        0xb0, b'k', 0xee, // mov al, 'k'; out dx, al
+        0xf4, 0xeb, 0xfd, // hlt; jmp to it
+    ];
+    let store = TempDir::new().unwrap();
+    let (backend, raw) = (store.path().join("backend"), store.path().join("raw"));
+    fs::create_dir(&backend).unwrap();
+    let mut disk = vec![0; 1 << 20];
+    disk[..CODE.len()].copy_from_slice(&CODE);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&raw, disk).unwrap();
+    run(Command::new("qemu-img")
+        .args(["convert", "-f", "raw", "-O", "qcow2"])
+        .arg(raw)
+        .arg(backend.join("boots")));
+    store
+}
+
 #[test]
 fn all_that_needs_no_vm() {
     let program = Program::of("library");
@@ -129,6 +165,23 @@ fn eight_threads() {
     let program = Program::of("threads");
     program.run_sanitized(&[store().path()]);
     program.run_in_valgrind(&[store().path()]);
+}
+
+#[test]
+fn vms_are_run_and_ended() {
+    let program = Program::of("vm");
+    program.run_sanitized(&[store_with_a_guest().path()]);
+    program.run_in_valgrind(&[store_with_a_guest().path()]);
+}
+
+#[test]
+#[ignore = "builds a guest and boots it, and needs the appliance"]
+fn a_guest_is_reached() {
+    let (store, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    run(Command::new(path("scripts/tiny-vm.sh")).arg(directory.path()));
+    Program::run_example("build", store.path(), &[directory.path().to_str().unwrap(), "tiny"]);
+    assert_eq!(Program::run_example("run", store.path(), &["tiny", "hostname"]), "tiny\n");
+    Program::of("guest").run_sanitized(&[store.path()]);
 }
 
 #[test]
