@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import transient
+from transient._pytest.sharing import locked
+
+if TYPE_CHECKING:
+    from transient.pytest_plugin import ImageFactory
 
 VERDICT = "kvm-does-not-work.json"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -62,3 +68,24 @@ def store(tmp_path: Path) -> Iterator[transient.Store]:
     if not shared.exists() and (cache / VERDICT).exists():
         shared.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(cache / VERDICT, shared)
+
+
+@pytest.fixture
+def blank_store(store: transient.Store) -> transient.Store:
+    """Return a store with the image `blank`, which is empty and boots nothing."""
+    store.backend.mkdir()
+    blank = store.backend / "blank"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", blank, "1M"], check=True)
+    return store
+
+
+@pytest.fixture(scope="session")
+def tiny(transient_image: ImageFactory, tmp_path_factory: pytest.TempPathFactory) -> transient.Image:
+    """Return the image of a tiny system that boots in seconds and accepts SSH, built once a session."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / "tiny-vm"
+    with locked(shared / "tiny-vm.lock"):
+        if not (folder / "rootfs.tar.gz").exists():
+            subprocess.run([SCRIPTS / "tiny-vm.sh", folder], check=True)
+    return transient_image(folder, name="tiny", memory="512MiB")
