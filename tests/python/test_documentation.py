@@ -122,6 +122,9 @@ def test_the_guide_to_vms(reader: Path, tiny: transient.Image) -> None:
     both = f"{programs[2]}\n{programs[3]}"
     done = run_as(reader, "-c", both)
     assert done.returncode == 0, done.stderr
+    program = str(PROJECT / "examples/python/run.py")
+    ran = run_as(reader, program, "example", "sh", "-c", "echo out; echo bad >&2; exit 3")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "out\n", "bad\n")
     assert re.search(r" tiny\n\nb'10\\n'\nrunning \d+\nstdout line 1\n.*line 3\n$", done.stdout, re.DOTALL)
 
 

@@ -149,7 +149,7 @@ def test_from_another_process(vm: transient.Vm, store: transient.Store) -> None:
         done = store.ssh(info.name, "cat; exit 3", user="root", input="hello", wait=True, timeout=60)
         print(done.returncode, done.stdout)
     """
-    arguments = [sys.executable, "-c", program, store.backend, store.vmstore]
+    arguments: list[str | Path] = [sys.executable, "-c", program, store.backend, store.vmstore]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.stdout == "3 b'hello'\n", done.stderr
 

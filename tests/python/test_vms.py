@@ -189,10 +189,10 @@ def test_methods_take_their_own_options(blank_store: transient.Store) -> None:
     with pytest.raises(TypeError, match=r"create\(\) got an unexpected .* 'copy_in_before'"):
         blank_store.create("blank", copy_in_before=[])  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="'name'"):
-        blank_store.start("box", name="other")  # type: ignore[call-arg]
+        blank_store.start("box", name="other")  # type: ignore[misc]
     # The defaults of all.
     nothing = dict.fromkeys(transient.options.RunOptions.__annotations__)
-    with blank_store.run("blank", **nothing) as vm:  # type: ignore[misc]
+    with blank_store.run("blank", **nothing) as vm:
         vm.stop(kill=True)
 
 
@@ -322,7 +322,7 @@ print(vm.pid, flush=True)
     ],
 )
 def test_the_end_of_the_interpreter(blank_store: transient.Store, last: str, status: int) -> None:
-    program = [sys.executable, "-c", LEFT + last, blank_store.backend, blank_store.vmstore]
+    program: list[str | Path] = [sys.executable, "-c", LEFT + last, blank_store.backend, blank_store.vmstore]
     done = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
     assert done.returncode == status
     pid = int(done.stdout)
@@ -358,7 +358,15 @@ vm.stop()
 
 
 def test_fork(blank_store: transient.Store) -> None:
-    program = [sys.executable, "-W", "ignore", "-c", LEFT + FORK, blank_store.backend, blank_store.vmstore]
+    program: list[str | Path] = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        LEFT + FORK,
+        blank_store.backend,
+        blank_store.vmstore,
+    ]
     done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
 
@@ -398,7 +406,14 @@ def threads_of(pid: int) -> list[str]:
     ],
 )
 def test_ctrl_c(blank_store: transient.Store, call: str) -> None:
-    program = [sys.executable, "-c", INTERRUPT, blank_store.backend, blank_store.vmstore, call]
+    program: list[str | Path] = [
+        sys.executable,
+        "-c",
+        INTERRUPT,
+        blank_store.backend,
+        blank_store.vmstore,
+        call,
+    ]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         pid = int(process.stdout.readline())
