@@ -11,7 +11,7 @@ use crate::error::exception;
 use crate::event;
 
 /// How long a Ctrl-C may go unseen.
-const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+pub(crate) const SIGNALS_EVERY: Duration = Duration::from_millis(50);
 /// How many events may wait for a slow listener before the work waits too.
 const EVENTS_WAITING: usize = 1024;
 
@@ -72,15 +72,41 @@ pub(crate) fn call<T: Send + 'static>(
     }
     let result = py.detach(|| worker.join());
     match (raised, result) {
-        (Some(raised), _) => Err(raised),
+        (Some(raised), done) => {
+            // What nobody gets may take its time to go.
+            py.detach(move || drop(done));
+            Err(raised)
+        }
         (None, Ok(Ok(done))) => Ok(done),
         (None, Ok(Err(error))) => Err(exception(py, &error)),
         (None, Err(_)) => Err(PyRuntimeError::new_err("the work stopped by a fault of the library")),
     }
 }
 
-fn receive(py: Python<'_>, events: &mut Receiver<Event>) -> Result<Event, RecvTimeoutError> {
-    py.detach(move || events.recv_timeout(SIGNALS_EVERY))
+/// Waits for work that cannot be cancelled. What a signal's handler raises comes out at once, and the work goes on.
+pub(crate) fn wait_for<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> PyResult<T> {
+    let (sender, mut done) = sync_channel(1);
+    std::thread::Builder::new()
+        .name("transient".to_owned())
+        .spawn(move || drop(sender.send(work())))
+        .map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
+    loop {
+        match receive(py, &mut done) {
+            Ok(done) => return Ok(done),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err("the work stopped by a fault of the library"));
+            }
+        }
+    }
+}
+
+/// Waits for the next thing, but no longer than signals may.
+fn receive<T: Send>(py: Python<'_>, things: &mut Receiver<T>) -> Result<T, RecvTimeoutError> {
+    py.detach(move || things.recv_timeout(SIGNALS_EVERY))
 }
 
 fn tell(py: Python<'_>, on_event: Option<&Bound<'_, PyAny>>, event: Event) -> PyResult<()> {

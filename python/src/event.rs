@@ -20,12 +20,10 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         Event::BuilderStarted { accelerator, elapsed, warm } => {
             class("BuilderStarted")?.call1((accelerator, elapsed.as_secs_f64(), warm))?
         }
+        Event::VmStarting { name, image } => class("VmStarting")?.call1((name, image))?,
+        Event::SerialOutput { data } => class("SerialOutput")?.call1((PyBytes::new(py, &data),))?,
         Event::Output { stream, data } => {
-            let stream = match stream {
-                Stream::Stdout => "stdout",
-                Stream::Stderr => "stderr",
-            };
-            class("Output")?.call1((stream, PyBytes::new(py, &data)))?
+            class("Output")?.call1((self::stream(stream), PyBytes::new(py, &data)))?
         }
         Event::Progress { task, done, total, finished } => {
             class("Progress")?.call1((task, done, total, finished))?
@@ -55,6 +53,14 @@ pub(crate) fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Boun
         }
         _ => return Ok(None),
     }))
+}
+
+/// Returns the name of a stream.
+pub(crate) fn stream(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
+    }
 }
 
 /// The names are those of the JSON events.

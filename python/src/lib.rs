@@ -16,10 +16,15 @@ mod image;
 mod imagefile;
 mod inspection;
 mod layer;
+mod leaving;
 mod logging;
 mod name;
+mod options;
 mod plan;
+mod run;
+mod ssh;
 mod store;
+mod vm;
 
 use pyo3::prelude::*;
 
@@ -38,12 +43,17 @@ mod _transient {
     #[pymodule_export]
     use super::name::{decode_image_name, encode_image_name, parse_image_spec};
     #[pymodule_export]
+    use super::ssh::SshStream;
+    #[pymodule_export]
     use super::store::Store;
+    #[pymodule_export]
+    use super::vm::Vm;
     use super::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        leaving::at_exit(module)?;
         logging::install(module.py())
     }
 }

@@ -1,19 +1,17 @@
 //! The images of a user.
 
-use std::io::{stdin, stdout};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyUserWarning, PyValueError};
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 use transient_core::{
-    Accelerator, BuildOptions, CompressionType, ExportOptions, ImageName, ImageSpec, ImportOptions,
-    Locations, Network, OnFailure, PruneOptions, Terminal,
+    BuildOptions, CopyOptions, ExportOptions, ImageName, ImageSpec, ImportOptions, Locations, PruneOptions,
+    SshOptions, SshSession,
 };
 
-use crate::call::{CancelToken, call};
+use crate::call::{CancelToken, call, wait_for};
 use crate::downloads::GivenDownloads;
 use crate::error::{detached, exception};
 use crate::exchange::{self, Age};
@@ -21,7 +19,11 @@ use crate::image::{self, Size};
 use crate::inspection;
 use crate::layer;
 use crate::name::image_name;
+use crate::options::{self, compression, cpu_count, own_terminal, seconds, seconds_or_none};
 use crate::plan;
+use crate::run::{self, Given};
+use crate::ssh::{self, Asked};
+use crate::vm::{self, Vm};
 
 /// The images of a user, and the VMs that use them.
 #[pyclass(frozen, module = "transient")]
@@ -48,18 +50,28 @@ pub(crate) fn packaged_appliance(py: Python<'_>) -> PyResult<PathBuf> {
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (backend = None, vmstore = None, *, cache = None, appliance = None, downloads = None))]
+    #[pyo3(signature = (
+        backend = None, vmstore = None, *, cache = None, appliance = None, running = None, ssh_agent = None,
+        ssh_keys = None, downloads = None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
     fn new(
         py: Python<'_>,
         backend: Option<PathBuf>,
         vmstore: Option<PathBuf>,
         cache: Option<PathBuf>,
         appliance: Option<PathBuf>,
+        running: Option<PathBuf>,
+        ssh_agent: Option<PathBuf>,
+        ssh_keys: Option<PathBuf>,
         downloads: Option<GivenDownloads>,
     ) -> PyResult<Self> {
         let mut locations = locations(py, backend, vmstore)?;
         locations.cache = cache.unwrap_or(locations.cache);
         locations.appliance = appliance.or(locations.appliance);
+        locations.running = running.unwrap_or(locations.running);
+        locations.ssh_agent = ssh_agent.or(locations.ssh_agent);
+        locations.ssh_keys = ssh_keys.or(locations.ssh_keys);
         locations.downloads = downloads.map_or(locations.downloads, Into::into);
         Ok(Self(transient_core::Store::new(locations)))
     }
@@ -128,13 +140,13 @@ impl Store {
         options.compress = compression(compress)?;
         options.no_cache_from = if no_cache { Some(1) } else { no_cache_from };
         options.explain = explain;
-        options.on_failure = self::on_failure(on_failure)?;
+        options.on_failure = options::on_failure(on_failure)?;
         options.keep_failed = keep_failed.map(|name| image_name(py, name)).transpose()?;
         options.cache_limit = cache_limit.map_or(options.cache_limit, |size| size.0);
         options.vm.memory = memory.map(|size| size.0);
         options.vm.cpus = cpus.map(cpu_count).transpose()?;
-        options.vm.accelerator = self::accelerator(accelerator)?;
-        options.vm.network = self::network(network)?;
+        options.vm.accelerator = options::accelerator(accelerator)?;
+        options.vm.network = options::network(network)?;
         options.vm.warm_start = warm_start;
         options.vm.qemu = qemu.unwrap_or(options.vm.qemu);
         options.vm.qmp_timeout = qmp_timeout.map(seconds).transpose()?;
@@ -234,8 +246,7 @@ impl Store {
 
     #[pyo3(signature = (*names, force = false))]
     fn remove(&self, py: Python<'_>, names: &Bound<'_, PyTuple>, force: bool) -> PyResult<()> {
-        let names: Vec<String> = names.extract()?;
-        let names: Vec<ImageName> = names.iter().map(|name| image_name(py, name)).collect::<PyResult<_>>()?;
+        let names = image_names(names)?;
         let warnings = detached(py, || self.0.remove(&names, force))?;
         warn(py, &warnings)
     }
@@ -329,6 +340,181 @@ impl Store {
         call(py, on_event, &cancel, work)
     }
 
+    #[pyo3(signature = (image = None, **options))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        image: Option<String>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vm> {
+        let given = Given::read(py, "run", image, options)?;
+        let store = self.0.clone();
+        vm::begin(py, given, move |options, listener, cancel| {
+            transient_core::run(&store, options, listener, cancel)
+        })
+    }
+
+    #[pyo3(signature = (name, **options))]
+    fn start(&self, py: Python<'_>, name: &str, options: Option<&Bound<'_, PyDict>>) -> PyResult<Vm> {
+        let name = image_name(py, name)?;
+        let given = Given::read(py, "start", None, options)?;
+        let store = self.0.clone();
+        vm::begin(py, given, move |options, listener, cancel| {
+            transient_core::start(&store, &name, options, listener, cancel)
+        })
+    }
+
+    #[pyo3(signature = (image = None, **options))]
+    fn create(
+        &self,
+        py: Python<'_>,
+        image: Option<String>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<String> {
+        let Given { options, on_event, cancel } = Given::read(py, "create", image, options)?;
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work = move |listener: &mut dyn FnMut(_)| {
+            transient_core::create(&store, &options.config, listener, &token)
+        };
+        call(py, on_event.as_ref(), &cancel, work)
+    }
+
+    fn vms<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let listing = detached(py, || self.0.vms())?;
+        warn(py, &listing.warnings)?;
+        listing.vms.iter().map(|info| vm::info(py, info)).collect()
+    }
+
+    #[pyo3(signature = (*names, kill = false))]
+    fn stop(&self, py: Python<'_>, names: &Bound<'_, PyTuple>, kill: bool) -> PyResult<()> {
+        let (store, names) = (self.0.clone(), image_names(names)?);
+        wait_for(py, move || store.stop_vms(&names, kill))?.map_err(|error| exception(py, &error))
+    }
+
+    #[pyo3(signature = (*names, force = false))]
+    fn remove_vms(&self, py: Python<'_>, names: &Bound<'_, PyTuple>, force: bool) -> PyResult<()> {
+        let (store, names) = (self.0.clone(), image_names(names)?);
+        wait_for(py, move || store.remove_vms(&names, force))?.map_err(|error| exception(py, &error))
+    }
+
+    #[pyo3(signature = (
+        name, command = None, *, user = None, key = None, program = None, options = Vec::new(),
+        ssh_timeout = None, wait = false, input = None, stdin = None, timeout = None, check = false, text = None,
+        encoding = None, errors = None, on_event = None, cancel = None,
+    ), text_signature = "($self, name, command=None, *, user=None, key=None, program=None, options=(), \
+        ssh_timeout=None, wait=False, input=None, stdin=None, timeout=None, check=False, text=None, \
+        encoding=None, errors=None, on_event=None, cancel=None)")]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    fn ssh<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        command: Option<Bound<'py, PyAny>>,
+        user: Option<String>,
+        key: Option<PathBuf>,
+        program: Option<PathBuf>,
+        options: Vec<String>,
+        ssh_timeout: Option<f64>,
+        wait: bool,
+        input: Option<&Bound<'py, PyAny>>,
+        stdin: Option<&Bound<'py, PyAny>>,
+        timeout: Option<f64>,
+        check: bool,
+        text: Option<bool>,
+        encoding: Option<String>,
+        errors: Option<String>,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = image_name(py, name)?;
+        let options = ssh_options(user, key, program, options, ssh_timeout)?;
+        let text = ssh::Text::wanted(text, encoding, errors);
+        let asked = Asked::new(py, command, input, stdin, timeout, text, check)?;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        ssh::completed(py, asked, on_event, &cancel, move |command, listener| {
+            let session = SshSession::Command(command);
+            transient_core::ssh(&store, &name, &options, session, wait, listener, &token)
+        })
+    }
+
+    #[pyo3(signature = (
+        name, command = None, *, user = None, key = None, program = None, options = Vec::new(),
+        ssh_timeout = None, wait = false, cancel = None,
+    ), text_signature = "($self, name, command=None, *, user=None, key=None, program=None, options=(), \
+        ssh_timeout=None, wait=False, cancel=None)")]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    fn ssh_terminal(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        command: Option<&Bound<'_, PyAny>>,
+        user: Option<String>,
+        key: Option<PathBuf>,
+        program: Option<PathBuf>,
+        options: Vec<String>,
+        ssh_timeout: Option<f64>,
+        wait: bool,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<u32> {
+        let name = image_name(py, name)?;
+        let options = ssh_options(user, key, program, options, ssh_timeout)?;
+        let session = SshSession::Terminal(own_terminal(py)?, ssh::words(command)?);
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        call(py, None, &cancel, move |listener| {
+            transient_core::ssh(&store, &name, &options, session, wait, listener, &token)
+        })
+    }
+
+    #[pyo3(signature = (
+        name, *, into = Vec::new(), out = Vec::new(), timeout = None, builder = None, on_event = None, cancel = None,
+    ), text_signature = "($self, name, *, into=(), out=(), timeout=None, builder=None, on_event=None, cancel=None)")]
+    #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    fn copy(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        into: Vec<Bound<'_, PyAny>>,
+        out: Vec<Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        builder: Option<&Bound<'_, PyAny>>,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<()> {
+        let name = image_name(py, name)?;
+        let mut options = CopyOptions::default();
+        options.into = into.iter().map(run::copy_in).collect::<PyResult<_>>()?;
+        options.out = out.iter().map(run::copy_out).collect::<PyResult<_>>()?;
+        options.timeout = timeout.map(seconds).transpose()?;
+        options.builder = builder.map(run::builder).transpose()?.unwrap_or_default();
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        call(py, on_event, &cancel, move |listener| {
+            transient_core::copy(&store, &name, &options, listener, &token)
+        })
+    }
+
+    #[pyo3(signature = (vm, image, *, compress = "none", on_event = None, cancel = None))]
+    fn commit<'py>(
+        &self,
+        py: Python<'py>,
+        vm: &str,
+        image: &str,
+        compress: &str,
+        on_event: Option<&Bound<'_, PyAny>>,
+        cancel: Option<&CancelToken>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (vm, image) = (image_name(py, vm)?, image_name(py, image)?);
+        let compress = compression(compress)?;
+        let cancel = cancel.map(|token| token.0.clone()).unwrap_or_default();
+        let (store, token) = (self.0.clone(), cancel.clone());
+        let work = move |listener: &mut dyn FnMut(_)| {
+            transient_core::commit(&store, &vm, &image, compress, listener, &token)
+        };
+        image::object(py, &call(py, on_event, &cancel, work)?)
+    }
+
     fn __repr__(&self) -> String {
         format!("Store(backend={:?}, vmstore={:?})", self.0.locations().backend, self.0.locations().vmstore)
     }
@@ -343,60 +529,23 @@ fn warn(py: Python<'_>, warnings: &[String]) -> PyResult<()> {
     Ok(())
 }
 
-fn cpu_count(cpus: u32) -> PyResult<u32> {
-    match cpus {
-        1..=255 => Ok(cpus),
-        _ => Err(PyValueError::new_err(format!("cpus must be from 1 to 255, not {cpus}"))),
-    }
+fn image_names(names: &Bound<'_, PyTuple>) -> PyResult<Vec<ImageName>> {
+    let texts: Vec<String> = names.extract()?;
+    texts.iter().map(|name| image_name(names.py(), name)).collect()
 }
 
-fn compression(name: &str) -> PyResult<Option<CompressionType>> {
-    match name {
-        "none" => Ok(None),
-        "zlib" => Ok(Some(CompressionType::Zlib)),
-        "zstd" => Ok(Some(CompressionType::Zstd)),
-        _ => Err(PyValueError::new_err(format!("compress must be 'none', 'zlib' or 'zstd', not {name:?}"))),
-    }
-}
-
-fn accelerator(name: &str) -> PyResult<Accelerator> {
-    match name {
-        "auto" => Ok(Accelerator::Auto),
-        "kvm" => Ok(Accelerator::Kvm),
-        "tcg" => Ok(Accelerator::Tcg),
-        _ => Err(PyValueError::new_err(format!("accelerator must be 'auto', 'kvm' or 'tcg', not {name:?}"))),
-    }
-}
-
-fn on_failure(name: &str) -> PyResult<OnFailure> {
-    match name {
-        "stop" => Ok(OnFailure::Stop),
-        "shell" => Ok(OnFailure::Shell),
-        _ => Err(PyValueError::new_err(format!("on_failure must be 'stop' or 'shell', not {name:?}"))),
-    }
-}
-
-fn network(name: &str) -> PyResult<Network> {
-    match name {
-        "user" => Ok(Network::User),
-        "none" => Ok(Network::None),
-        _ => Err(PyValueError::new_err(format!("network must be 'user' or 'none', not {name:?}"))),
-    }
-}
-
-fn seconds(seconds: f64) -> PyResult<Duration> {
-    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| {
-        PyValueError::new_err(format!("a timeout is a number of seconds above 0, not {seconds}"))
-    })
-}
-
-/// The terminal of this process, for a shell.
-fn own_terminal(py: Python<'_>) -> PyResult<Terminal> {
-    let term = py.import("os")?.getattr("environ")?.call_method1("get", ("TERM", "vt100"))?.extract()?;
-    Ok(Terminal {
-        input: stdin().as_fd().try_clone_to_owned()?,
-        output: stdout().as_fd().try_clone_to_owned()?,
-        term,
-    })
+fn ssh_options(
+    user: Option<String>,
+    key: Option<PathBuf>,
+    program: Option<PathBuf>,
+    more: Vec<String>,
+    timeout: Option<f64>,
+) -> PyResult<SshOptions> {
+    let mut options = SshOptions::default();
+    options.user = user.unwrap_or(options.user);
+    options.key = key;
+    options.program = program;
+    options.options = more;
+    options.timeout = timeout.map(seconds_or_none).transpose()?.unwrap_or(options.timeout);
+    Ok(options)
 }

@@ -1,22 +1,45 @@
 """The part of the package that is Rust."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from subprocess import CompletedProcess
+from types import TracebackType
+from typing import Any, Literal, final, overload
+
+from typing_extensions import Self, Unpack
 
 from .events import Event
 from .image import CachedLayer, Image, Pruned
 from .inspection import ImageCheck, Inspection
 from .instructions import Instruction
 from .names import ImageSpec
-from .options import Accelerator, Age, Compression, Downloads, ExportFormat, Network, OnFailure, Size, StrPath
+from .options import (
+    Accelerator,
+    Age,
+    BuilderOptions,
+    Compression,
+    Copy,
+    CreateOptions,
+    Downloads,
+    ExportFormat,
+    Network,
+    OnFailure,
+    Readable,
+    RunOptions,
+    Size,
+    StartOptions,
+    StrPath,
+)
 from .plan import Plan
+from .vm import VmInfo
 
 __all__ = [
     "Appliance",
     "CancelToken",
     "Imagefile",
+    "SshStream",
     "Store",
+    "Vm",
     "__version__",
     "build_appliance",
     "decode_image_name",
@@ -51,6 +74,9 @@ class Store:
         *,
         cache: StrPath | None = None,
         appliance: StrPath | None = None,
+        running: StrPath | None = None,
+        ssh_agent: StrPath | None = None,
+        ssh_keys: StrPath | None = None,
         downloads: Downloads | None = None,
     ) -> Store:
         """Open a store.
@@ -60,6 +86,10 @@ class Store:
             vmstore: The folder of the VMs; else `TRANSIENT_VMSTORE`, else the user's own.
             cache: What may be thrown away and made again; else `TRANSIENT_CACHE`, else the user's own.
             appliance: What the builder VM boots; else `TRANSIENT_APPLIANCE`, else the one of this package.
+            running: The folder of what is known of VMs that run, which is yours alone; else one below
+                `XDG_RUNTIME_DIR`, or below the folder for temporary files.
+            ssh_agent: The socket of an SSH agent; else `SSH_AUTH_SOCK`.
+            ssh_keys: The folder of your SSH keys; else `.ssh` below `HOME`.
             downloads: How images are downloaded; else as `https_proxy`, `SSL_CERT_FILE` and such say.
 
         Raises:
@@ -368,6 +398,539 @@ class Store:
             transient.errors.Cancelled: `cancel` was cancelled.
             transient.Error: Whatever else can go wrong; each kind has a subclass.
         """
+
+    def run(self, image: str | None = None, **options: Unpack[RunOptions]) -> Vm:
+        """Start a VM from an image, which is brought in if the store lacks it.
+
+        Without a name it keeps nothing on disk. It ends at the end of `with`, by `Vm.stop`, when nobody has
+        it any more, and in any case with this process.
+
+        This returns when QEMU runs, and the guest has mounted the shared folders, if there are any; else it
+        need not have booted. Several VMs may run at once.
+
+        Args:
+            image: An image spec: `NAME`, or `NAME,PROTO=SOURCE`.
+            options: As `transient.options.RunOptions` has them.
+
+        Raises:
+            transient.errors.ImageNotFound: There is no such image.
+            transient.errors.VmInUse: A VM of the VM store runs already.
+            transient.errors.MissingProgram: QEMU is not installed.
+            transient.errors.QemuFailed: It did not start; the exception has its words.
+            transient.errors.Cancelled: `cancel` was cancelled.
+            transient.Error: Whatever else can go wrong; each kind has a subclass.
+        """
+
+    def start(self, name: str, **options: Unpack[StartOptions]) -> Vm:
+        """Start a VM of the VM store, as `run` does.
+
+        Args:
+            name: The VM.
+            options: As `transient.options.StartOptions` has them.
+
+        Raises:
+            transient.errors.VmNotFound: There is no such VM.
+            transient.Error: As `run`.
+        """
+
+    def create(self, image: str | None = None, **options: Unpack[CreateOptions]) -> str:
+        """Make a VM in the VM store, and do not start it. Return its name.
+
+        Args:
+            image: An image spec: `NAME`, or `NAME,PROTO=SOURCE`, which is brought in if the store lacks it.
+            options: As `transient.options.CreateOptions` has them.
+
+        Raises:
+            transient.errors.VmExists: The name is taken.
+            transient.errors.ImageNotFound: There is no such image.
+            transient.Error: Whatever else can go wrong; each kind has a subclass.
+        """
+
+    def vms(self) -> list[VmInfo]:
+        """List the VMs: those that run, also of other processes, oldest first, then the others by name.
+
+        One that cannot be read is a `UserWarning`.
+        """
+
+    def stop(self, *names: str, kill: bool = False) -> None:
+        """End VMs that run, also those of other processes, and wait for their ends.
+
+        Args:
+            names: The VMs.
+            kill: Kill QEMU at once, and do not ask the guest to shut down.
+
+        Raises:
+            transient.errors.VmNotRunning: One does not run; none was ended.
+            transient.errors.TimedOut: The process that has one does not answer.
+        """
+
+    def remove_vms(self, *names: str, force: bool = False) -> None:
+        """Remove VMs of the VM store with their disks: all that are named, or none.
+
+        Args:
+            names: The VMs.
+            force: Stop those that run, and also remove what is broken.
+
+        Raises:
+            transient.errors.VmNotFound: There is no such VM.
+            transient.errors.VmInUse: One runs.
+        """
+
+    @overload
+    def ssh(
+        self,
+        name: str,
+        command: str | Sequence[str] | None = None,
+        *,
+        user: str | None = None,
+        key: StrPath | None = None,
+        program: StrPath | None = None,
+        options: Sequence[str] = (),
+        ssh_timeout: float | None = None,
+        wait: bool = False,
+        input: bytes | str | None = None,
+        stdin: Readable | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        text: Literal[False] | None = None,
+        encoding: None = None,
+        errors: None = None,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> CompletedProcess[bytes]:
+        """Run a command in a VM that runs, also one of another process, and wait for its end.
+
+        What is returned is as of `subprocess.run`, with the output captured; `returncode` is 128 + n if
+        signal n ended the command.
+
+        Args:
+            name: The VM.
+            command: As the guest's shell takes it, or its words; else a shell, which reads its commands from
+                the input.
+            user: Who logs in; else `vagrant`.
+            key: The private key to log in with; else the agent, your keys, and the well-known one of vagrant
+                boxes.
+            program: The SSH program that is used in place of the library's own client.
+            options: Options for `-o` of OpenSSH, which is used in place of the library's own client if there
+                are any.
+            ssh_timeout: Seconds that the guest may take to accept SSH; else 90.
+            wait: Wait as long as that for a VM that does not run yet, too.
+            input: What it reads.
+            stdin: A file object that it reads from, as long as it runs; not together with `input`.
+            timeout: Seconds that it may take, from when the guest has accepted SSH.
+            check: Raise `subprocess.CalledProcessError` when it ends with a status that is not 0.
+            text: Decode the output, and give it the line ends of Python.
+            encoding: Decode it so; else it is UTF-8.
+            errors: Decode it, and treat what cannot be decoded so.
+            on_event: Is called with each `transient.events.Output`, as it comes, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            subprocess.CalledProcessError: With `check`.
+            transient.errors.TimedOut: The guest does not accept SSH in time, or the command takes too long;
+                `output` has the end of what it wrote.
+            transient.errors.SshFailed: The guest lets nobody in, or is another one than before.
+            transient.errors.VmNotRunning: It has ended before, or has no SSH.
+            transient.errors.ConnectionLost: It ended meanwhile; so do `QemuFailed` and `GuestPanic` say.
+        """
+    @overload
+    def ssh(
+        self,
+        name: str,
+        command: str | Sequence[str] | None = None,
+        *,
+        user: str | None = None,
+        key: StrPath | None = None,
+        program: StrPath | None = None,
+        options: Sequence[str] = (),
+        ssh_timeout: float | None = None,
+        wait: bool = False,
+        input: bytes | str | None = None,
+        stdin: Readable | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        text: Literal[True],
+        encoding: str | None = None,
+        errors: str | None = None,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> CompletedProcess[str]: ...
+    @overload
+    def ssh(
+        self,
+        name: str,
+        command: str | Sequence[str] | None = None,
+        *,
+        user: str | None = None,
+        key: StrPath | None = None,
+        program: StrPath | None = None,
+        options: Sequence[str] = (),
+        ssh_timeout: float | None = None,
+        wait: bool = False,
+        input: bytes | str | None = None,
+        stdin: Readable | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> CompletedProcess[Any]: ...
+    def ssh_terminal(
+        self,
+        name: str,
+        command: str | Sequence[str] | None = None,
+        *,
+        user: str | None = None,
+        key: StrPath | None = None,
+        program: StrPath | None = None,
+        options: Sequence[str] = (),
+        ssh_timeout: float | None = None,
+        wait: bool = False,
+        cancel: CancelToken | None = None,
+    ) -> int:
+        """Give the terminal of this process a shell in a VM that runs, or a command; return its status.
+
+        The arguments, and what is raised, are those of `ssh`.
+        """
+
+    def copy(
+        self,
+        name: str,
+        *,
+        into: Sequence[Copy] = (),
+        out: Sequence[Copy] = (),
+        timeout: float | None = None,
+        builder: BuilderOptions | None = None,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Copy between the host and the first disk of a VM that does not run.
+
+        Owners, modes, times and links are kept. It needs nothing in the VM's image, and one boot of a builder
+        VM.
+
+        Args:
+            name: The VM.
+            into: Pairs of a path of the host, and an absolute one of the guest; they come first.
+            out: Pairs of an absolute path of the guest, and one of the host.
+            timeout: Seconds that all of it may take.
+            builder: How the builder VM is run.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.VmNotFound: There is no such VM.
+            transient.errors.VmInUse: It runs.
+            transient.errors.NoRootFilesystem: Its disk has no filesystem that looks like a root.
+            transient.errors.InvalidSource: Something to copy is not there.
+            transient.Error: Whatever else can go wrong; each kind has a subclass.
+        """
+
+    def commit(
+        self,
+        vm: str,
+        image: str,
+        *,
+        compress: Compression = "none",
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Image:
+        """Make an image of the first disk of a VM that does not run; the VM stays as it is.
+
+        Args:
+            vm: The VM.
+            image: The image's name, which must be free.
+            compress: How the clusters of the image are compressed, which VMs read as they are.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.VmNotFound: There is no such VM.
+            transient.errors.VmInUse: It runs.
+            transient.errors.ImageExists: The name is taken.
+            transient.Error: Whatever else can go wrong; each kind has a subclass.
+        """
+
+@final
+class Vm:
+    """A VM that runs: what `Store.run` and `Store.start` return.
+
+    It may be used by several threads at once. The end of `with` stops it, also after an exception, which
+    wins. One that nobody has any more shuts down in the background, with a `ResourceWarning`; so do those
+    that are left when the interpreter ends. Whatever becomes of this process, QEMU ends with it.
+
+    In a process that is forked from the one that started it, it is of no use and does nothing.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name; one that is made up for a VM that is not kept."""
+    @property
+    def image(self) -> str:
+        """The name of the image that it started from."""
+    @property
+    def pid(self) -> int:
+        """The number of the QEMU process."""
+    @property
+    def ssh_port(self) -> int | None:
+        """The port of the host's loopback that leads to the guest's port 22, if it is reached by SSH."""
+    @property
+    def running(self) -> bool:
+        """Whether QEMU runs."""
+    @property
+    def serial(self) -> bytes:
+        """What came over the serial console so far, the last 4 MiB of it; also when the VM has ended."""
+    @property
+    def _last_command(self) -> tuple[str | None, int | None, bytes]:
+        """The command that was started last, its status when it has ended, and the end of what it wrote."""
+
+    @overload
+    def ssh(
+        self,
+        command: str | Sequence[str] | None = None,
+        *,
+        input: bytes | str | None = None,
+        stdin: Readable | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        text: Literal[False] | None = None,
+        encoding: None = None,
+        errors: None = None,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> CompletedProcess[bytes]:
+        """Run a command in the guest by SSH, and wait for its end; the guest may still be booting.
+
+        What is returned is as of `subprocess.run`, with the output captured; `returncode` is 128 + n if
+        signal n ended the command.
+
+        Args:
+            command: As the guest's shell takes it, or its words; else a shell, which reads its commands from
+                the input.
+            input: What it reads.
+            stdin: A file object that it reads from, as long as it runs; not together with `input`.
+            timeout: Seconds that it may take, from when the guest has accepted SSH.
+            check: Raise `subprocess.CalledProcessError` when it ends with a status that is not 0.
+            text: Decode the output, and give it the line ends of Python.
+            encoding: Decode it so; else it is UTF-8.
+            errors: Decode it, and treat what cannot be decoded so.
+            on_event: Is called with each `transient.events.Output`, as it comes, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            subprocess.CalledProcessError: With `check`.
+            transient.errors.TimedOut: The guest does not accept SSH in time, or the command takes too long;
+                `output` has the end of what it wrote.
+            transient.errors.SshFailed: The guest lets nobody in, or is another one than before.
+            transient.errors.VmNotRunning: It has ended before, or has no SSH.
+            transient.errors.ConnectionLost: It ended meanwhile; so do `QemuFailed` and `GuestPanic` say.
+        """
+    @overload
+    def ssh(
+        self,
+        command: str | Sequence[str] | None = None,
+        *,
+        input: bytes | str | None = None,
+        stdin: Readable | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        text: Literal[True],
+        encoding: str | None = None,
+        errors: str | None = None,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> CompletedProcess[str]: ...
+    @overload
+    def ssh(
+        self,
+        command: str | Sequence[str] | None = None,
+        *,
+        input: bytes | str | None = None,
+        stdin: Readable | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> CompletedProcess[Any]: ...
+    def ssh_stream(
+        self,
+        command: str | Sequence[str] | None = None,
+        *,
+        input: bytes | str | None = None,  # noqa: A002 - as `subprocess` has it
+        stdin: Readable | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        cancel: CancelToken | None = None,
+    ) -> SshStream:
+        """Run a command in the guest by SSH, and return its output as it comes.
+
+        The arguments are those of `ssh`; what that raises comes out of the iteration.
+        """
+
+    def ssh_terminal(
+        self,
+        command: str | Sequence[str] | None = None,
+        *,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> int:
+        """Give the terminal of this process a shell in the guest, or a command; return its status.
+
+        Without a terminal, the shell gets none, and reads its commands from the standard input.
+
+        Args:
+            command: As the guest's shell takes it, or its words.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.Error: As `ssh`.
+        """
+
+    def console(self, *, cancel: CancelToken | None = None) -> None:
+        """Join the terminal of this process to the serial console until the VM ends.
+
+        Ctrl-A x ends QEMU, Ctrl-A c leads to its prompt.
+
+        Raises:
+            transient.errors.QemuFailed: QEMU ended with an error.
+            transient.errors.IoError: The terminal cannot be used.
+        """
+
+    def qmp(self, command: str | Mapping[str, Any], /, **arguments: Any) -> Any:
+        """Have QEMU carry out a QMP command, and return what it returns.
+
+        <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> has all of them.
+
+        Args:
+            command: The command's name; or the whole object, such as `{"execute": "query-status"}`.
+            arguments: Its arguments, with `_` for each `-` in their names.
+
+        Raises:
+            transient.errors.QemuFailed: QEMU refuses it; the exception has its words.
+            transient.errors.VmNotRunning: The VM has ended.
+        """
+
+    def copy_in(
+        self,
+        source: StrPath,
+        destination: StrPath,
+        *,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Copy a file or folder of the host into the running guest by SSH, with modes, times and links.
+
+        It needs `tar` in the guest.
+
+        Args:
+            source: The file or folder.
+            destination: A folder of the guest that is there, or else the new name.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.CommandFailed: `tar` failed; the exception has its words.
+            transient.Error: As `ssh`.
+        """
+
+    def copy_out(
+        self,
+        source: StrPath,
+        destination: StrPath,
+        *,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Copy a file or folder out of the running guest by SSH, with modes, times and links.
+
+        It needs `tar` in the guest.
+
+        Args:
+            source: The file or folder of the guest.
+            destination: A folder that is there, or else the new name.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Ends the call when it is cancelled, from any thread. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.CommandFailed: `tar` failed; the exception has its words.
+            transient.Error: As `ssh`.
+        """
+
+    def wait(self, timeout: float | None = None, *, cancel: CancelToken | None = None) -> bool:
+        """Wait until the VM has ended, or `timeout` seconds are over. Return whether it has ended.
+
+        Raises:
+            transient.errors.QemuFailed: QEMU ended with an error.
+        """
+
+    def stop(
+        self,
+        *,
+        kill: bool = False,
+        on_event: Callable[[Event], Any] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """End the VM, and wait for its end. One that has ended is no error.
+
+        The guest is asked to shut down, and QEMU ended if it does not in time. Then what `copy_out_after`
+        names is copied out, and what is not kept is removed.
+
+        Args:
+            kill: Kill QEMU at once.
+            on_event: Is called with each event, on the calling thread.
+            cancel: Kills QEMU when it is cancelled, and then nothing is copied. An interrupt cancels it too.
+
+        Raises:
+            transient.errors.Cancelled: `cancel` was cancelled.
+            transient.Error: Copying out failed.
+        """
+
+    def __enter__(self) -> Self:
+        """Return the VM."""
+    def __exit__(
+        self,
+        class_: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Stop the VM in order."""
+
+@final
+class SshStream:
+    """The output of a command as it comes: an iterator of pairs, `stdout` or `stderr` and some bytes.
+
+    At its end it raises what went wrong. The end of `with` ends the command, too.
+    """
+
+    @property
+    def args(self) -> str | Sequence[str] | None:
+        """The command, as it was given."""
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, when all output was read; 128 + n if signal n ended the command."""
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Return itself."""
+    def __next__(self) -> tuple[str, bytes]:
+        """Return the next piece."""
+    def close(self) -> None:
+        """End the command, and forget what it wrote."""
+    def __enter__(self) -> Self:
+        """Return the stream."""
+    def __exit__(
+        self,
+        class_: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Close it."""
 
 @final
 class Imagefile:

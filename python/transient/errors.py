@@ -150,6 +150,34 @@ class FileExists(Error, FileExistsError):
     kind = "file-exists"
 
 
+class VmNotFound(Error, LookupError):
+    """The VM store has no VM of that name."""
+
+    code = 210
+    kind = "vm-not-found"
+
+
+class VmExists(Error):
+    """The VM store has a VM of that name already."""
+
+    code = 211
+    kind = "vm-exists"
+
+
+class VmInUse(Error):
+    """Somebody else uses the VM."""
+
+    code = 212
+    kind = "vm-in-use"
+
+
+class VmNotRunning(Error):
+    """No VM of that name runs, or none that SSH reaches."""
+
+    code = 213
+    kind = "vm-not-running"
+
+
 class MissingProgram(Error):
     """A program that is needed is not installed."""
 
@@ -193,7 +221,7 @@ class QemuFailed(Error):
 
 
 class TimedOut(Error, TimeoutError):
-    """The builder VM did not answer in time."""
+    """A VM did not answer in time, or a command took too long."""
 
     code = 401
     kind = "timeout"
@@ -225,6 +253,13 @@ class ConnectionLost(Error):
 
     code = 405
     kind = "connection-lost"
+
+
+class SshFailed(Error):
+    """The guest does not let us in by SSH, or is another one than before."""
+
+    code = 406
+    kind = "ssh-failed"
 
 
 class CommandFailed(Error):

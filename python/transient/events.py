@@ -101,8 +101,26 @@ class BuilderStarted:
 
 
 @dataclass(frozen=True)
+class VmStarting:
+    """Everything is in place, and a VM starts."""
+
+    name: str
+    """Its name."""
+    image: str
+    """The image that it starts from."""
+
+
+@dataclass(frozen=True)
+class SerialOutput:
+    """The serial console of a VM showed something, before SSH was connected."""
+
+    data: bytes
+    """The bytes, as they came."""
+
+
+@dataclass(frozen=True)
 class Output:
-    """A command of the image wrote something."""
+    """A command of the image, or of the guest, wrote something."""
 
     stream: str
     """`stdout` or `stderr`."""
@@ -182,6 +200,8 @@ Event = Union[
     Explanation,
     StepFailed,
     BuilderStarted,
+    VmStarting,
+    SerialOutput,
     Output,
     Progress,
     Warning,

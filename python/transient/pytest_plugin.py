@@ -1,8 +1,9 @@
-"""The pytest plugin: images for tests, and what their builds said when a test fails."""
+"""The pytest plugin: images and VMs for tests, and what they said when a test fails."""
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -11,16 +12,19 @@ import transient
 
 from ._pytest.images import ImageFactory, Session
 from ._pytest.report import Journal
+from ._pytest.vms import VmFactory, sections
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .options import Accelerator
 
-__all__ = ["ImageFactory"]
+__all__ = ["ImageFactory", "VmFactory"]
 
 ACCELERATORS = ("auto", "kvm", "tcg")
 JOURNAL = pytest.StashKey[Journal]()
+VMS = pytest.StashKey["list[transient.Vm]"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,13 +64,17 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Add what the builds said; pytest shows it where the test failed."""
+    """Add what the builds and the VMs said; pytest shows it where the test failed."""
     journal = item.config.stash[JOURNAL]
     builds = journal.take()
     if call.excinfo is not None:
         builds.append(journal.explain(call.excinfo.value))
     for text in filter(None, builds):
         item.add_report_section(call.when, "transient build", text)
+    if call.excinfo is not None:
+        for vm in item.stash.get(VMS, []):
+            for title, text in sections(vm).items():
+                item.add_report_section(call.when, title, text)
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +108,14 @@ def transient_image(
         journal=pytestconfig.stash[JOURNAL],
     )
     return ImageFactory(store, session)
+
+
+@pytest.fixture
+def transient_vm(request: pytest.FixtureRequest, transient_image: ImageFactory) -> Iterator[VmFactory]:
+    """Return a function that starts a VM from an image, which ends with the test."""
+    started = request.node.stash.setdefault(VMS, [])
+    with ExitStack() as at_end:
+        yield VmFactory(transient_image.store, started, at_end)
 
 
 def _shared_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import transient
+from transient._pytest.sharing import locked
+
+if TYPE_CHECKING:
+    from transient.pytest_plugin import ImageFactory
 
 VERDICT = "kvm-does-not-work.json"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -23,7 +27,6 @@ PARTITION 1 FORMAT ext4 MOUNT / FLAGS boot
 ADD rootfs.tar.gz /
 """
 
-TINY_VM = "tiny/vm"
 
 
 @pytest.fixture(scope="session")
@@ -68,28 +71,22 @@ def store(tmp_path: Path) -> Iterator[transient.Store]:
         shutil.copy(cache / VERDICT, shared)
 
 
-@pytest.fixture(scope="session")
-def tiny_vm_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a tiny image that boots on its own, which is built once for all workers."""
-    run = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # the workers' folders are in one, that of the run
-        run = run.parent
-    image = run / "tiny-vm.qcow2"
-    with (run / "tiny-vm.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not image.exists():
-            work = tmp_path_factory.mktemp("tiny-vm")
-            subprocess.run([SCRIPTS / "tiny-vm.sh", work / "build"], check=True)
-            store = transient.Store(work / "backend", work / "vmstore", cache=own_cache(work))
-            built = store.build(work / "build", name=TINY_VM, memory="512MiB")
-            shutil.move(built.path, image)
-    return image
-
-
 @pytest.fixture
-def tiny_vm(store: transient.Store, tiny_vm_image: Path) -> str:
-    """Return the name of an image in the test's store that boots on its own in seconds."""
-    store.backend.mkdir(parents=True, exist_ok=True)
-    (store.backend / TINY_VM.replace("/", "%2F")).hardlink_to(tiny_vm_image)
-    return TINY_VM
+def blank_store(store: transient.Store) -> transient.Store:
+    """Return a store with the image `blank`, which is empty and boots nothing."""
+    store.backend.mkdir()
+    blank = store.backend / "blank"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", blank, "1M"], check=True)
+    return store
+
+
+@pytest.fixture(scope="session")
+def tiny(transient_image: ImageFactory, tmp_path_factory: pytest.TempPathFactory) -> transient.Image:
+    """Return the image of a tiny system that boots in seconds and accepts SSH, built once a session."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / "tiny-vm"
+    with locked(shared / "tiny-vm.lock"):
+        if not (folder / "rootfs.tar.gz").exists():
+            subprocess.run([SCRIPTS / "tiny-vm.sh", folder], check=True)
+    return transient_image(folder, name="tiny", memory="512MiB")

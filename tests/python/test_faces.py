@@ -7,6 +7,7 @@ import operator
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, is_typeddict
 
 import pytest
 
@@ -33,7 +34,13 @@ def test_what_the_page_names_is_there(name: str) -> None:
         return
     found = getattr(holder, field)
     if argument:
-        assert argument in inspect.signature(found).parameters
+        assert argument in arguments(found)
+
+
+def arguments(found: Any) -> set[str]:
+    """Return the arguments of a function, or the keys of a dictionary of them."""
+    keys = getattr(found, "__annotations__", {}) if is_typeddict(found) else {}
+    return {*keys} or {*inspect.signature(found).parameters} - {"self"}
 
 
 def offered() -> set[str]:
@@ -41,14 +48,16 @@ def offered() -> set[str]:
     names = {name for name in transient.__all__ if not inspect.ismodule(getattr(transient, name))}
     for module in (transient.appliance, transient.names):
         names |= {f"{module.__name__}.{name}" for name in module.__all__}
-    for module in (transient.events, transient.inspection, transient.plan):
+    for module in (transient.events, transient.inspection, transient.plan, transient.vm):
         classes = inspect.getmembers(module, inspect.isclass)
         names |= {
             f"{module.__name__}.{name}" for name, found in classes if found.__module__ == module.__name__
         }
-    names |= {f"Store.{name}" for name in dir(transient.Store) if not name.startswith("_")}
-    arguments = set(inspect.signature(transient.Store.build).parameters) - {"self"}
-    names |= {f"Store.build({name})" for name in arguments}
+    for found in (transient.Store, transient.Vm):
+        names |= {f"{found.__name__}.{name}" for name in dir(found) if not name.startswith("_")}
+    for method in (transient.Store.build, transient.Store.ssh, transient.Vm.ssh):
+        names |= {f"{method.__qualname__}({name})" for name in arguments(method)}
+    names |= {f"options.RunOptions({name})" for name in arguments(transient.options.RunOptions)}
     return {name.removeprefix("transient.") for name in names}
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -285,6 +286,76 @@ def test_the_page(pytester: pytest.Pytester) -> None:
         Path(name).write_text(text)
     result = pytester.runpytest()
     result.assert_outcomes(passed=2, failed=1)
-    (shown,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    shown = re.findall(r"```console\n(.*?)```", page, re.DOTALL)[0]
     shown = shown.replace("/home/you/project", str(pytester.path)).replace("...", "*")
     result.stdout.fnmatch_lines([f"*{line.strip('-')}*" for line in shown.splitlines()])
+
+
+def test_vms(pytester: pytest.Pytester, tiny: transient.Image) -> None:
+    """The example of the page, and the sections of a report."""
+    (example,) = re.findall(r"```python\n(def test_system.*?)```", PAGE.read_text(), re.DOTALL)
+    (pytester.path / "kept").mkdir()
+    (pytester.path / "kept/web").hardlink_to(tiny)
+    pytester.makeini("[pytest]\ntransient_backend = kept")
+    pytester.makepyfile(f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def web(transient_image):
+            return transient_image.store.image("web")
+
+{indent(example, " " * 8)}
+            vm.ssh("for n in $(seq 60); do echo of-$n; done; exit 3", timeout=60)
+            assert vm.running
+            raise LookupError("nothing")
+
+        def test_two(transient_vm, web, transient_image):
+            ended = transient_vm(web, shutdown_timeout=0)
+            ended.stop()
+            other = transient_vm("web", qemu_args=["-S"], memory="32MiB", store=transient_image.store)
+            assert ended.wait() and not other.running
+
+        def test_all_have_ended(transient_image):
+            assert transient_image.store.vms() == []
+    """)
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*LookupError: nothing",
+            "*Captured transient serial console of web call*",
+            "*BusyBox*",
+            "*Captured transient ssh of web call*",
+            "for n in * (exit status 3):",
+            "of-11",
+            "of-60",
+            "*_ test_two _*",
+            "*Captured transient serial console of web call*",
+            "*Captured transient serial console of web call*",
+            "(nothing)",
+        ]
+    )
+    # Only the end is shown.
+    result.stdout.no_fnmatch_line("of-10")
+    result.stdout.no_fnmatch_line("*Captured transient ssh of web setup*")
+
+
+def test_a_vm_that_is_kept_shuts_down(pytester: pytest.Pytester, blank_store: transient.Store) -> None:
+    pytester.makepyfile(f"""
+        import transient
+
+        STORE = transient.Store({str(blank_store.backend)!r}, {str(blank_store.vmstore)!r})
+        VMS = []
+
+        def test_one(transient_vm):
+            options = {{"store": STORE, "qemu_args": ["-m", "32M"], "shutdown_timeout": 100}}
+            VMS.append(transient_vm("blank", **options))
+            VMS.append(transient_vm("blank", name="box", **{{**options, "shutdown_timeout": 0.5}}))
+            assert all(vm.running for vm in VMS)
+
+        def test_two():
+            assert not any(vm.running for vm in VMS)
+            # One was killed, the other ended by itself.
+            assert VMS[1].wait() is True
+    """)
+    pytester.runpytest().assert_outcomes(passed=2)
