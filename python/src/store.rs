@@ -51,8 +51,8 @@ pub(crate) fn packaged_appliance(py: Python<'_>) -> PyResult<PathBuf> {
 impl Store {
     #[new]
     #[pyo3(signature = (
-        backend = None, vmstore = None, *, cache = None, appliance = None, running = None, ssh_agent = None,
-        ssh_keys = None, downloads = None,
+        backend = None, vmstore = None, *, cache = None, appliance = None, running = None, temporary = None,
+        ssh_agent = None, ssh_keys = None, downloads = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
     fn new(
@@ -62,6 +62,7 @@ impl Store {
         cache: Option<PathBuf>,
         appliance: Option<PathBuf>,
         running: Option<PathBuf>,
+        temporary: Option<PathBuf>,
         ssh_agent: Option<PathBuf>,
         ssh_keys: Option<PathBuf>,
         downloads: Option<GivenDownloads>,
@@ -70,6 +71,7 @@ impl Store {
         locations.cache = cache.unwrap_or(locations.cache);
         locations.appliance = appliance.or(locations.appliance);
         locations.running = running.unwrap_or(locations.running);
+        locations.temporary = temporary.unwrap_or(locations.temporary);
         locations.ssh_agent = ssh_agent.or(locations.ssh_agent);
         locations.ssh_keys = ssh_keys.or(locations.ssh_keys);
         locations.downloads = downloads.map_or(locations.downloads, Into::into);

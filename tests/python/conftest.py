@@ -28,7 +28,6 @@ ADD rootfs.tar.gz /
 """
 
 
-
 @pytest.fixture(scope="session")
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a tiny system, a static busybox and little more, as a .tar.gz."""

@@ -167,6 +167,17 @@ pub extern "C" fn transient_locations_set_running(
     set(locations, path, error_out, |locations, path| locations.running = path)
 }
 
+/// Sets the folder in which VMs that keep nothing have what they write meanwhile. `path` is copied. No other thread may
+/// use `locations` meanwhile.
+#[unsafe(no_mangle)]
+pub extern "C" fn transient_locations_set_temporary(
+    locations: *mut transient_locations,
+    path: *const c_char,
+    error_out: *mut *mut transient_error,
+) -> transient_status {
+    set(locations, path, error_out, |locations, path| locations.temporary = path)
+}
+
 /// Sets the socket of the user's SSH agent; NULL is none. `path` is copied. No other thread may use `locations`
 /// meanwhile.
 #[unsafe(no_mangle)]
