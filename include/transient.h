@@ -1784,6 +1784,12 @@ transient_status transient_locations_set_running(transient_locations *locations,
                                                  const char *path,
                                                  transient_error **error_out);
 
+// Sets the folder in which VMs that keep nothing have what they write meanwhile. `path` is copied. No other thread may
+// use `locations` meanwhile.
+transient_status transient_locations_set_temporary(transient_locations *locations,
+                                                   const char *path,
+                                                   transient_error **error_out);
+
 // Sets the socket of the user's SSH agent; NULL is none. `path` is copied. No other thread may use `locations`
 // meanwhile.
 transient_status transient_locations_set_ssh_agent(transient_locations *locations,
