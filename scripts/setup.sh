@@ -54,6 +54,7 @@ bzip2 bzip2
 zstd zstd
 python3 python3
 iproute2 ss
+openssh-client ssh-keygen
 g++ g++
 clang clang
 valgrind valgrind

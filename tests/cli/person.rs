@@ -50,6 +50,12 @@ impl Person {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Gives the terminal another size.
+    pub(crate) fn resizes(&self, columns: u16, rows: u16) {
+        tcsetwinsize(&self.keyboard, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })
+            .unwrap();
+    }
+
     /// Reads until a text appears; what came before it is forgotten.
     #[track_caller]
     pub(crate) fn sees(&mut self, text: &str) {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Outcome, Sandbox};
+use crate::harness::{Outcome, Sandbox, host};
 use crate::person::Person;
 use crate::tiny_vm::{TINY_VM, with_tiny_vm};
 
@@ -91,6 +91,9 @@ fn a_person_has_a_shell_of_the_size_of_the_terminal() {
     person.types("stty size; echo term=$TERM\r");
     person.sees("45 123");
     person.sees("term=vt100");
+    person.resizes(99, 33);
+    person.types("until stty size | grep 99; do sleep 0.1; done\r");
+    person.sees("33 99");
     person.types("exit 5\r");
     assert_eq!(program.wait().unwrap().code(), Some(5));
 }
@@ -151,12 +154,7 @@ fn a_qemu_that_ends_is_seen_at_once_with_its_words() {
 #[test]
 fn who_is_not_let_in_is_told_what_was_tried() {
     let sandbox = with_tiny_vm();
-    crate::harness::host(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f"]
-            .iter()
-            .map(|word| word.to_string())
-            .chain([sandbox.path("key").display().to_string()]),
-    );
+    host(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", sandbox.path("key").to_str().unwrap()]);
     let key = sandbox.path("key");
     let said = run(&sandbox, "true", &["--ssh-key", key.to_str().unwrap()]).exits(1);
     let _ = said.says(&["the guest lets nobody in as 'vagrant' by '[ROOT]/key'", "--ssh-user and --ssh-key"]);
@@ -164,6 +162,26 @@ fn who_is_not_let_in_is_told_what_was_tried() {
     fs::create_dir(sandbox.path("home/.ssh")).unwrap();
     fs::copy(&key, sandbox.path("home/.ssh/id_ed25519")).unwrap();
     let _ = run(&sandbox, "true", &[]).exits(0);
+}
+
+#[test]
+fn the_users_agent_logs_in() {
+    let sandbox = with_tiny_vm();
+    let (key, socket) = (sandbox.path("key"), sandbox.path("agent"));
+    let agent = host(["ssh-agent", "-a", socket.to_str().unwrap()]);
+    let pid: u32 = agent.split_once("SSH_AGENT_PID=").unwrap().1.split_once(';').unwrap().0.parse().unwrap();
+    host(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]);
+    let added =
+        std::process::Command::new("ssh-add").arg(&key).env("SSH_AUTH_SOCK", &socket).output().unwrap();
+    assert!(added.status.success(), "{added:?}");
+    fs::rename(&key, sandbox.path("nobody-finds-it")).unwrap();
+    // From then on, the well-known key is of no use.
+    let allowed = "key.pub:/home/vagrant/.ssh/authorized_keys";
+    let arguments = ["run", TINY_VM, "-b", allowed, "--cmd", "hostname", "--", "-m", "256M"];
+    let outcome = sandbox.command(arguments).env("SSH_AUTH_SOCK", &socket).output();
+    crate::processes::send(pid, rustix::process::Signal::TERM);
+    let ran = sandbox.outcome(outcome.unwrap()).exits(0);
+    assert!(ran.stdout.ends_with("\ntiny\n"), "{ran:?}");
 }
 
 #[test]
