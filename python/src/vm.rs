@@ -19,7 +19,8 @@ use crate::ssh::{self, Asked, SshStream, Text, Transcript, lock};
 /// A VM that runs.
 #[pyclass(frozen, weakref, module = "transient")]
 pub(crate) struct Vm {
-    vm: Arc<transient_core::Vm>,
+    /// There until this is dropped, when it goes where its end holds nobody up.
+    vm: Option<Arc<transient_core::Vm>>,
     /// The process that started it: a forked one has a copy of this, and no business with the VM.
     process: u32,
     /// What the command said that was started last.
@@ -52,10 +53,14 @@ pub(crate) fn begin(
     })?;
     let vm = fresh.0.take().map(Arc::new).ok_or_else(|| PyRuntimeError::new_err("there is no VM"))?;
     leaving::own(&vm);
-    Ok(Vm { vm, process: process::id(), transcript: Mutex::default() })
+    Ok(Vm { vm: Some(vm), process: process::id(), transcript: Mutex::default() })
 }
 
 impl Vm {
+    fn vm(&self) -> &Arc<transient_core::Vm> {
+        self.vm.as_ref().expect("it has a VM until it is dropped")
+    }
+
     fn is_ours(&self) -> bool {
         self.process == process::id()
     }
@@ -63,11 +68,11 @@ impl Vm {
     /// Returns the VM, unless this process is another one's fork.
     fn ours(&self) -> PyResult<Arc<transient_core::Vm>> {
         if self.is_ours() {
-            return Ok(Arc::clone(&self.vm));
+            return Ok(Arc::clone(self.vm()));
         }
         Err(PyRuntimeError::new_err(format!(
             "the VM '{}' belongs to the process {}, of which this one is a fork",
-            self.vm.name(),
+            self.vm().name(),
             self.process
         )))
     }
@@ -85,32 +90,32 @@ fn token(cancel: Option<&CancelToken>) -> Cancel {
 impl Vm {
     #[getter]
     fn name(&self) -> &str {
-        self.vm.name()
+        self.vm().name()
     }
 
     #[getter]
     fn image(&self) -> &str {
-        self.vm.image()
+        self.vm().image()
     }
 
     #[getter]
     fn pid(&self) -> u32 {
-        self.vm.qemu_pid()
+        self.vm().qemu_pid()
     }
 
     #[getter]
     fn ssh_port(&self) -> Option<u16> {
-        self.vm.ssh_port()
+        self.vm().ssh_port()
     }
 
     #[getter]
     fn running(&self) -> bool {
-        self.is_ours() && self.vm.is_running()
+        self.is_ours() && self.vm().is_running()
     }
 
     #[getter]
     fn serial<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &py.detach(|| self.vm.serial()))
+        PyBytes::new(py, &py.detach(|| self.vm().serial()))
     }
 
     /// For the pytest plugin.
@@ -259,7 +264,7 @@ impl Vm {
         if !self.is_ours() {
             return Ok(());
         }
-        let (vm, cancel) = (Arc::clone(&self.vm), token(cancel));
+        let (vm, cancel) = (Arc::clone(self.vm()), token(cancel));
         let limit = cancel.clone();
         call(py, on_event, &cancel, move |listener| vm.stop(kill, listener, &limit))
     }
@@ -286,9 +291,9 @@ impl Vm {
     }
 
     fn __repr__(&self) -> String {
-        let (name, image) = (self.vm.name(), self.vm.image());
+        let (name, image) = (self.vm().name(), self.vm().image());
         match self.running() {
-            true => format!("<Vm '{name}' of '{image}', QEMU is process {}>", self.vm.qemu_pid()),
+            true => format!("<Vm '{name}' of '{image}', QEMU is process {}>", self.vm().qemu_pid()),
             false => format!("<Vm '{name}' of '{image}', ended>"),
         }
     }
@@ -296,26 +301,31 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        if !self.running() {
-            return;
-        }
-        // The shutdown takes its time, which is not the collector's.
-        leaving::leave(Arc::clone(&self.vm));
-        let message = format!("{} was not stopped", self.__repr__());
-        Python::attach(|py| {
-            // The collector may come while an exception is on its way.
-            let pending = PyErr::take(py);
-            let warnings = py.import("warnings");
-            let warned = warnings.and_then(|module| {
-                module.call_method1("warn", (message, py.get_type::<PyResourceWarning>()))
-            });
-            if let Err(error) = warned {
-                error.write_unraisable(py, None);
+        let warning = self.running().then(|| format!("{} was not stopped", self.__repr__()));
+        let Some(vm) = self.vm.take() else { return };
+        Python::attach(|py| match warning {
+            // The shutdown takes its time, which is not the collector's.
+            Some(message) => {
+                leaving::leave(vm);
+                warn(py, &message);
             }
-            if let Some(pending) = pending {
-                pending.restore(py);
-            }
+            // Its thread may still have something to log, for which it needs Python.
+            None => py.detach(|| drop(vm)),
         });
+    }
+}
+
+fn warn(py: Python<'_>, message: &str) {
+    // The collector may come while an exception is on its way.
+    let pending = PyErr::take(py);
+    let warned = py
+        .import("warnings")
+        .and_then(|module| module.call_method1("warn", (message, py.get_type::<PyResourceWarning>())));
+    if let Err(error) = warned {
+        error.write_unraisable(py, None);
+    }
+    if let Some(pending) = pending {
+        pending.restore(py);
     }
 }
 

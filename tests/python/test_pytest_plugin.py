@@ -297,7 +297,7 @@ def test_vms(pytester: pytest.Pytester, tiny: transient.Image) -> None:
     (pytester.path / "kept").mkdir()
     (pytester.path / "kept/web").hardlink_to(tiny)
     pytester.makeini("[pytest]\ntransient_backend = kept")
-    pytester.makepyfile(f"""
+    page = f"""
         import pytest
 
         @pytest.fixture(scope="session")
@@ -317,7 +317,8 @@ def test_vms(pytester: pytest.Pytester, tiny: transient.Image) -> None:
 
         def test_all_have_ended(transient_image):
             assert transient_image.store.vms() == []
-    """)
+    """
+    pytester.makepyfile(test_systems=page)
     result = pytester.runpytest()
     result.assert_outcomes(failed=2, passed=1)
     result.stdout.fnmatch_lines(
