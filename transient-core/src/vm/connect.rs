@@ -3,27 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handle::{SshCommand, input};
 use super::host_key::HostKey;
 use super::list::{AnyRunning, find_running};
-use super::ssh::{Connection, Identities, OpenSsh, Target};
+use super::session::{Client, SshSession};
+use super::ssh::{Connection, Identities, Target};
 use super::{SshOptions, stop, stored};
 use crate::call::call;
 use crate::event::{Event, Reporter};
-use crate::{CancelToken, Error, ErrorKind, ImageName, Store, Terminal, terminal};
+use crate::{CancelToken, Error, ErrorKind, ImageName, Store};
 
 /// How often a VM is looked for that does not run yet.
 const INTERVAL: Duration = Duration::from_millis(100);
-
-/// What is done over SSH.
-#[derive(Debug)]
-pub enum SshSession {
-    /// A command runs; what it writes is told as [`Event::Output`].
-    Command(SshCommand),
-    /// A terminal gets a shell, or runs a command. Without a terminal at both of its ends, the shell gets none, and the
-    /// input is what it reads.
-    Terminal(Terminal, Option<String>),
-}
 
 /// Does something by SSH in a VM that runs, also one of another process, and returns the exit status. With `wait`, one
 /// that does not run yet is waited for, at most [`SshOptions::timeout`].
@@ -106,39 +96,11 @@ async fn ended(vm: &AnyRunning) -> Error {
 }
 
 async fn carry_out(target: &Target, session: SshSession, reporter: &Reporter) -> Result<u32, Error> {
-    let output = async |stream, data: &[u8]| {
-        reporter.send(Event::Output { stream, data: data.to_vec() }).await;
-    };
-    let session = match session {
-        SshSession::Terminal(terminal, command) if !terminal::is_terminal(&terminal) => {
-            let input = super::SshInput::File(terminal.input);
-            SshSession::Command(SshCommand { command, input, timeout: None })
-        }
-        session => session,
-    };
-    if let Some(program) = target.options.openssh() {
-        let openssh = OpenSsh::prepare(target, program).await?;
-        return match session {
-            SshSession::Command(command) => {
-                openssh.run(command.command.as_deref(), command.input, output).await
-            }
-            SshSession::Terminal(terminal, command) => openssh.join(&terminal, command.as_deref()).await,
-        };
+    let connect = async { Connection::open(target).await.map(std::rc::Rc::new) };
+    let client = Client::open(target, connect).await?;
+    let status = client.attend(session, reporter).await;
+    if let Client::Own(connection) = client {
+        connection.close().await;
     }
-    let connection = Connection::open(target).await?;
-    let status = match session {
-        SshSession::Command(command) => {
-            let running = connection.run(command.command.as_deref(), input(command.input)?, output);
-            match command.timeout {
-                None => running.await,
-                Some(timeout) => tokio::time::timeout(timeout, running).await.unwrap_or_else(|_| {
-                    let message = format!("the command did not end within {} s", timeout.as_secs_f64());
-                    Err(Error::new(ErrorKind::Timeout, message))
-                }),
-            }
-        }
-        SshSession::Terminal(terminal, command) => connection.join(&terminal, command.as_deref()).await,
-    };
-    connection.close().await;
     status
 }

@@ -1,7 +1,6 @@
 //! A VM in the hands of a program.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -13,10 +12,10 @@ use serde_json::Value;
 use super::machine::{Ended, Machine, Shared};
 use super::run::After;
 use super::running::Order;
-use super::ssh::{Connection, Input, OpenSsh};
+use super::session::{SshCommand, SshSession};
 use super::transfer;
 use crate::event::{Event, Reporter};
-use crate::{CancelToken, Error, ErrorKind, Terminal, terminal};
+use crate::{CancelToken, Error, ErrorKind, Terminal};
 
 /// How often a wait looks whether it was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
@@ -49,41 +48,6 @@ pub struct Vm {
 impl fmt::Debug for Vm {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Vm").field("name", &self.shared.name).finish_non_exhaustive()
-    }
-}
-
-/// A command for a guest.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct SshCommand {
-    /// The command, as the guest's shell takes it; `None` is a shell, which reads its commands from the input.
-    pub command: Option<String>,
-    /// What it reads.
-    pub input: SshInput,
-    /// How long it may take, from when the guest has accepted SSH; `None` is as long as it likes.
-    pub timeout: Option<Duration>,
-}
-
-/// What a command reads.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SshInput {
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// A file, pipe or terminal, until its end.
-    File(OwnedFd),
-}
-
-impl Default for SshInput {
-    fn default() -> Self {
-        Self::Bytes(Vec::new())
-    }
-}
-
-impl SshCommand {
-    /// Returns a command that reads nothing.
-    pub fn new(command: impl Into<String>) -> Self {
-        Self { command: Some(command.into()), ..Self::default() }
     }
 }
 
@@ -132,7 +96,9 @@ impl Vm {
         listener: &mut dyn FnMut(Event),
         cancel: &CancelToken,
     ) -> Result<u32, Error> {
-        self.work(listener, cancel, async move |machine, reporter| machine.ssh(command, &reporter).await)
+        self.work(listener, cancel, async move |machine, reporter| {
+            machine.attend(SshSession::Command(command), &reporter).await
+        })
     }
 
     /// Gives a terminal a shell in the guest by SSH, or a command, and waits for its end. Without a terminal at both of
@@ -149,7 +115,7 @@ impl Vm {
         cancel: &CancelToken,
     ) -> Result<u32, Error> {
         self.work(listener, cancel, async move |machine, reporter| {
-            machine.ssh_terminal(&terminal, command.as_deref(), &reporter).await
+            machine.attend(SshSession::Terminal(terminal, command), &reporter).await
         })
     }
 
@@ -372,112 +338,4 @@ impl Shared {
             .filter(|character| *character == '\n' || !character.is_control())
             .collect()
     }
-}
-
-/// How commands reach a guest.
-enum Client {
-    Own(Rc<Connection>),
-    OpenSsh(Box<OpenSsh>),
-}
-
-impl Machine {
-    /// Returns the connection that all share, and makes it where there is none.
-    pub(super) async fn connection(&self) -> Result<Rc<Connection>, Error> {
-        let target = self.target.as_ref().ok_or_else(no_ssh)?;
-        let mut shared = self.connection.lock().await;
-        if let Some(connection) = shared.as_ref().filter(|connection| !connection.is_closed()) {
-            return Ok(Rc::clone(connection));
-        }
-        let connection = Rc::new(Connection::open(target).await?);
-        *shared = Some(Rc::clone(&connection));
-        Ok(connection)
-    }
-
-    /// Waits until the guest accepts SSH; meanwhile, what its serial console shows is told, if that is asked for.
-    async fn client(&self, reporter: &Reporter) -> Result<Client, Error> {
-        let opening = async {
-            let target = self.target.as_ref().ok_or_else(no_ssh)?;
-            match target.options.openssh() {
-                Some(program) => {
-                    OpenSsh::prepare(target, program).await.map(|program| Client::OpenSsh(Box::new(program)))
-                }
-                None => self.connection().await.map(Client::Own),
-            }
-        };
-        let show = async {
-            if self.config.ssh_with_serial {
-                let shown = self.console.follow(async |data| {
-                    reporter.send(Event::SerialOutput { data: data.to_vec() }).await;
-                    Ok(())
-                });
-                let _ = shown.await;
-            }
-            std::future::pending().await
-        };
-        tokio::select! {
-            opened = opening => opened,
-            never = show => never,
-        }
-    }
-
-    async fn ssh(&self, command: SshCommand, reporter: &Reporter) -> Result<u32, Error> {
-        let work = async {
-            let client = self.client(reporter).await?;
-            let output = async |stream, data: &[u8]| {
-                reporter.send(Event::Output { stream, data: data.to_vec() }).await;
-            };
-            let text = command.command.as_deref();
-            let running = async {
-                match client {
-                    Client::Own(connection) => connection.run(text, input(command.input)?, output).await,
-                    Client::OpenSsh(program) => program.run(text, command.input, output).await,
-                }
-            };
-            match command.timeout {
-                None => running.await,
-                Some(timeout) => tokio::time::timeout(timeout, running).await.unwrap_or_else(|_| {
-                    let message = format!("the command did not end within {} s", timeout.as_secs_f64());
-                    Err(Error::new(ErrorKind::Timeout, message))
-                }),
-            }
-        };
-        self.guard(work).await
-    }
-
-    async fn ssh_terminal(
-        &self,
-        terminal: &Terminal,
-        command: Option<&str>,
-        reporter: &Reporter,
-    ) -> Result<u32, Error> {
-        if !terminal::is_terminal(terminal) {
-            let input =
-                terminal.input.try_clone().map_err(|error| Error::io("cannot use the input", error))?;
-            let command = SshCommand {
-                command: command.map(str::to_owned),
-                input: SshInput::File(input),
-                timeout: None,
-            };
-            return self.ssh(command, reporter).await;
-        }
-        let work = async {
-            match self.client(reporter).await? {
-                Client::Own(connection) => connection.join(terminal, command).await,
-                Client::OpenSsh(program) => program.join(terminal, command).await,
-            }
-        };
-        self.guard(work).await
-    }
-}
-
-pub(super) fn input(input: SshInput) -> Result<Input, Error> {
-    Ok(match input {
-        SshInput::Bytes(bytes) => Input::Bytes(bytes),
-        SshInput::File(file) => Input::Keys(terminal::keys(&file)?),
-    })
-}
-
-pub(super) fn no_ssh() -> Error {
-    Error::new(ErrorKind::VmNotRunning, "the VM was not started with SSH")
-        .hint("start it with --ssh, or with --ssh-command")
 }

@@ -107,7 +107,7 @@ async fn run(
             Stream::Stderr if words.len() < WORDS_MAX => words.extend_from_slice(data),
             Stream::Stderr => {}
         };
-        connection.run(Some(command), input, each).await
+        connection.run(Some(command), input, None, each).await
     };
     let status = machine.guard(running).await?;
     if status == 0 {

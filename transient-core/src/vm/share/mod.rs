@@ -58,7 +58,7 @@ pub(super) async fn mount(machine: &Machine, folder: &SharedFolder) -> Result<()
 
     let mounted = async {
         let command = wait_command(&folder.guest);
-        match connection.run(Some(&command), Input::Bytes(Vec::new()), async |_, _| {}).await? {
+        match connection.run(Some(&command), Input::Bytes(Vec::new()), None, async |_, _| {}).await? {
             0 => Ok(()),
             _ => Err(failed(folder, "it was not mounted in time")),
         }

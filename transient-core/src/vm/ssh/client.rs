@@ -115,11 +115,13 @@ impl Connection {
         self.0.channel_open_session().await.map_err(lost)
     }
 
-    /// Runs a command, or a shell that is no one's terminal. Returns its exit status, 128 + n for signal n.
+    /// Runs a command, or a shell that is no one's terminal. Returns its exit status, 128 + n for signal n. One that takes
+    /// too long is ended, as far as the guest lets us.
     pub(in crate::vm) async fn run(
         &self,
         command: Option<&str>,
         input: Input,
+        timeout: Option<Duration>,
         mut output: impl AsyncFnMut(Stream, &[u8]),
     ) -> Result<u32, Error> {
         let (mut reader, writer) = self.channel().await?.split();
@@ -129,6 +131,8 @@ impl Connection {
         }
         let feeding = feed(input, &writer);
         tokio::pin!(feeding);
+        let late = late(timeout);
+        tokio::pin!(late);
         let mut status = None;
         let mut fed = false;
         loop {
@@ -141,6 +145,11 @@ impl Connection {
                     None => break,
                 },
                 () = &mut feeding, if !fed => fed = true,
+                error = &mut late => {
+                    let _ = writer.signal(Sig::TERM).await;
+                    let _ = writer.close().await;
+                    return Err(error);
+                }
             }
         }
         status.ok_or_else(|| lost("the channel closed without an exit status"))
@@ -178,6 +187,14 @@ async fn feed(input: Input, writer: &ChannelWriteHalf<Msg>) {
         }
     }
     let _ = writer.eof().await;
+}
+
+/// Waits until a command has taken too long.
+pub(in crate::vm) async fn late(timeout: Option<Duration>) -> Error {
+    let Some(timeout) = timeout else { return std::future::pending().await };
+    tokio::time::sleep(timeout).await;
+    let message = format!("the command did not end within {} s", timeout.as_secs_f64());
+    Error::new(ErrorKind::Timeout, message)
 }
 
 /// Takes note of how a command ended.

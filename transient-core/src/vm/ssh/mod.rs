@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use client::{Connection, Input, lost};
+pub(super) use client::{Connection, Input, late, lost};
 pub(super) use openssh::OpenSsh;
 
 use super::SshOptions;
