@@ -47,7 +47,7 @@ impl<'py> Given<'py> {
             }
             match key.as_str() {
                 "config" => {
-                    file = value.extract::<Option<PathBuf>>().map_err(|error| named(py, &key, error))?
+                    file = value.extract::<Option<PathBuf>>().map_err(|error| named(py, &key, error))?;
                 }
                 _ => given.set(method, &key, &value).map_err(|error| named(py, &key, error))?,
             }

@@ -48,7 +48,7 @@ impl Text {
     }
 
     /// Decodes output, with all ends of lines made `\n`.
-    fn decode<'py>(&self, bytes: Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
+    fn decode<'py>(&self, bytes: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
         let text = bytes.call_method1("decode", (&self.encoding, &self.errors))?;
         text.call_method1("replace", ("\r\n", "\n"))?.call_method1("replace", ("\r", "\n"))
     }
@@ -168,9 +168,9 @@ pub(crate) fn completed<'py>(
                 let mut streams = lock(&streams);
                 let (stdout, stderr) = &mut *streams;
                 if *stream == Stream::Stdout {
-                    stdout.extend(data)
+                    stdout.extend(data);
                 } else {
-                    stderr.extend(data)
+                    stderr.extend(data);
                 };
                 lock(&end).add(data);
             }
@@ -182,12 +182,15 @@ pub(crate) fn completed<'py>(
     let status = done.inspect_err(|error| explain(py, error, &lock(&transcript).end))?;
     lock(&transcript).status = Some(status);
     let (stdout, stderr): (Vec<u8>, Vec<u8>) = std::mem::take(&mut *lock(&written));
-    let decoded = |bytes: &[u8]| {
+    let wanted = |bytes: &[u8]| {
         let bytes = PyBytes::new(py, bytes);
-        text.as_ref().map_or_else(|| Ok(bytes.clone().into_any()), |text| text.decode(bytes.clone()))
+        match &text {
+            Some(text) => text.decode(&bytes),
+            None => Ok(bytes.into_any()),
+        }
     };
     let class = py.import("subprocess")?.getattr("CompletedProcess")?;
-    let process = class.call1((args, status, decoded(&stdout)?, decoded(&stderr)?))?;
+    let process = class.call1((args, status, wanted(&stdout)?, wanted(&stderr)?))?;
     if check {
         process.call_method0("check_returncode")?;
     }

@@ -473,6 +473,7 @@ impl Store {
         name, *, into = Vec::new(), out = Vec::new(), timeout = None, builder = None, on_event = None, cancel = None,
     ), text_signature = "($self, name, *, into=(), out=(), timeout=None, builder=None, on_event=None, cancel=None)")]
     #[expect(clippy::too_many_arguments, reason = "all of them have names in Python")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands over what it has converted")]
     fn copy(
         &self,
         py: Python<'_>,
