@@ -127,8 +127,13 @@ def test_the_guide_to_vms(reader: Path, tiny: transient.Image) -> None:
     assert re.search(shown, done.stdout, re.DOTALL)
 
 
-def test_the_readme(reader: Path) -> None:
-    program, test = examples("README.md")
+def test_the_readme(reader: Path, tiny: transient.Image) -> None:
+    program, machine, test = examples("README.md")
+    forget_images(reader)
+    (reader / "data/transient/backend").mkdir(parents=True)
+    (reader / "data/transient/backend/debian%2F12").hardlink_to(tiny)
+    done = run_as(reader, "-c", machine)
+    assert (done.returncode, done.stdout) == (0, "tiny\n\n"), done.stderr
     done = run_as(reader, "-c", program)
     assert done.returncode == 0, done.stderr
     assert "line 5: RUN exit 3 ended with 3\n" in done.stdout
