@@ -45,9 +45,10 @@ fn beside_this_library() -> Option<PathBuf> {
 
 /// Reads the locations from the environment: `TRANSIENT_BACKEND`, `TRANSIENT_VMSTORE`, `TRANSIENT_CACHE`,
 /// `TRANSIENT_APPLIANCE`, `XDG_DATA_HOME`, `XDG_CACHE_HOME`, `HOME`; for VMs that run `XDG_RUNTIME_DIR`, else
-/// `TMPDIR`; for SSH `SSH_AUTH_SOCK`. An appliance is also looked for in `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`, `https_proxy`,
-/// `all_proxy`, `no_proxy`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `VAGRANT_SERVER_URL`, `VAGRANT_CLOUD_TOKEN` and
-/// `ATLAS_TOKEN`.
+/// `TMPDIR`; for what they write and do not keep `TMPDIR`, else `/var/tmp`; for SSH `SSH_AUTH_SOCK`. An appliance is
+/// also looked for in `transient/appliance` beside this library. How images are downloaded is read from `http_proxy`,
+/// `https_proxy`, `all_proxy`, `no_proxy`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `VAGRANT_SERVER_URL`,
+/// `VAGRANT_CLOUD_TOKEN` and `ATLAS_TOKEN`.
 ///
 /// The caller owns `*locations_out`: `transient_locations_free`. No other thread may change the environment
 /// meanwhile.
@@ -65,9 +66,9 @@ pub extern "C" fn transient_locations_from_env(
     })
 }
 
-/// Makes locations with everything below one folder: `backend`, `vmstore`, `cache` and `running`. Reads no environment,
-/// and knows neither an SSH agent nor SSH keys.
-/// An appliance is looked for in `transient/appliance` beside this library.
+/// Makes locations with everything below one folder: `backend`, `vmstore`, `cache`, `running` and `temporary`. Reads no
+/// environment, and knows neither an SSH agent nor SSH keys. An appliance is looked for in `transient/appliance` beside
+/// this library.
 ///
 /// The caller owns `*locations_out`: `transient_locations_free`. Any thread may call this.
 #[unsafe(no_mangle)]
