@@ -160,7 +160,14 @@ impl Listed {
         stream.write_all(&[order.to_byte()]).map_err(failed)?;
         let patience = Duration::try_from_secs_f64(self.record.patience).unwrap_or(LONGEST_END);
         stream.set_read_timeout(Some(patience.max(SHORTEST_END))).map_err(failed)?;
-        match stream.read(&mut [0]) {
+        let answer = loop {
+            match stream.read(&mut [0]) {
+                // By the end of a child; the system does not go on reading where there is a limit of time.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                answer => break answer,
+            }
+        };
+        match answer {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Err(failed(error))
             }
