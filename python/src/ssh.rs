@@ -208,7 +208,7 @@ fn explain(py: Python<'_>, error: &PyErr, end: &[u8]) {
 }
 
 /// The output of a command that runs, piece by piece.
-#[pyclass(frozen, module = "transient.vm")]
+#[pyclass(frozen, module = "transient")]
 pub(crate) struct SshStream {
     args: Py<PyAny>,
     check: bool,
