@@ -94,10 +94,6 @@ def test_much_output(vm: transient.Vm) -> None:
         assert b"".join(event.data for event in told if event.stream == stream) == written
 
 
-@pytest.mark.xfail(
-    reason="transient-core/src/vm/ssh/client.rs: a channel that closes before `exec` is no reason to fail",
-    strict=False,
-)
 def test_several_at_once(vm: transient.Vm) -> None:
     with ThreadPoolExecutor(4) as pool:
         done = pool.map(lambda number: vm.ssh(f"sleep 0.2; echo {number}", text=True).stdout, range(8))
@@ -134,7 +130,6 @@ def test_a_stream_that_is_closed(vm: transient.Vm) -> None:
         next(stream)
 
 
-@pytest.mark.xfail(reason="transient-core/src/vm/ssh/client.rs: the channel of a dropped `run` stays open")
 def test_a_command_that_is_not_waited_for_ends(vm: transient.Vm) -> None:
     with vm.ssh_stream("yes") as stream:
         next(stream)

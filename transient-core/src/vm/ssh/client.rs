@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use russh::client::{Config, Handle, Handler, Msg};
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelMsg, ChannelWriteHalf, Sig};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::identity::{Identity, identities};
@@ -20,6 +20,8 @@ use crate::{Error, ErrorKind, Terminal};
 const KEYS_AT_A_TIME: usize = 5;
 /// A guest that is still starting may turn everybody away for a while.
 const DENIAL_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a channel is opened for one command.
+const ATTEMPTS: usize = 5;
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
 /// A connection that the guest has accepted. It carries any number of commands at once.
@@ -124,12 +126,9 @@ impl Connection {
         timeout: Option<Duration>,
         mut output: impl AsyncFnMut(Stream, &[u8]),
     ) -> Result<u32, Error> {
-        let (mut reader, writer) = self.channel().await?.split();
-        match command {
-            Some(command) => writer.exec(true, command).await.map_err(lost)?,
-            None => writer.request_shell(true).await.map_err(lost)?,
-        }
-        let feeding = feed(input, &writer);
+        let (mut reader, running) = self.begin(command).await?;
+        let writer = running.writer();
+        let feeding = feed(input, writer);
         tokio::pin!(feeding);
         let late = late(timeout);
         tokio::pin!(late);
@@ -147,12 +146,36 @@ impl Connection {
                 () = &mut feeding, if !fed => fed = true,
                 error = &mut late => {
                     let _ = writer.signal(Sig::TERM).await;
-                    let _ = writer.close().await;
                     return Err(error);
                 }
             }
         }
         status.ok_or_else(|| lost("the channel closed without an exit status"))
+    }
+
+    /// Has a command begin. A server may close a channel that has run nothing yet, when another one ends (dropbear does);
+    /// then another is opened.
+    async fn begin(&self, command: Option<&str>) -> Result<(ChannelReadHalf, Started), Error> {
+        for _ in 0..ATTEMPTS {
+            let (mut reader, writer) = self.channel().await?.split();
+            let asked = match command {
+                Some(command) => writer.exec(true, command).await,
+                None => writer.request_shell(true).await,
+            };
+            if let Err(error) = asked {
+                tracing::debug!("a channel closed at once: {error}");
+                continue;
+            }
+            loop {
+                match reader.wait().await {
+                    Some(ChannelMsg::Success) => return Ok((reader, Started(Arc::new(writer)))),
+                    Some(ChannelMsg::Failure) => return Err(refused()),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        }
+        Err(lost("the guest's SSH server closes every channel"))
     }
 
     /// Gives a terminal a shell, or a command.
@@ -164,6 +187,24 @@ impl Connection {
     /// Says goodbye.
     pub(in crate::vm) async fn close(&self) {
         let _ = self.0.disconnect(russh::Disconnect::ByApplication, "", "").await;
+    }
+}
+
+/// A command that has begun. When this is dropped, its channel is closed, at which the guest ends it.
+struct Started(Arc<ChannelWriteHalf<Msg>>);
+
+impl Started {
+    fn writer(&self) -> &ChannelWriteHalf<Msg> {
+        &self.0
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let writer = Arc::clone(&self.0);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { writer.close().await });
+        }
     }
 }
 
@@ -203,11 +244,15 @@ pub(in crate::vm) fn note(message: &ChannelMsg, status: &mut Option<u32>) -> Res
         ChannelMsg::ExitStatus { exit_status } => *status = Some(*exit_status),
         ChannelMsg::ExitSignal { signal_name, .. } => *status = Some(128 + number(signal_name)),
         ChannelMsg::Failure => {
-            return Err(Error::new(ErrorKind::SshFailed, "the guest's SSH server refuses to run a command"));
+            return Err(refused());
         }
         _ => {}
     }
     Ok(())
+}
+
+fn refused() -> Error {
+    Error::new(ErrorKind::SshFailed, "the guest's SSH server refuses to run a command")
 }
 
 /// The number of a signal (signal(7)); those that are not known count as SIGTERM.
