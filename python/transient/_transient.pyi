@@ -89,7 +89,8 @@ class Store:
             appliance: What the builder VM boots; else `TRANSIENT_APPLIANCE`, else the one of this package.
             running: The folder of what is known of VMs that run, which is yours alone; else one below
                 `XDG_RUNTIME_DIR`, or below the folder for temporary files.
-            temporary: Where VMs that keep nothing have what they write meanwhile; else `TMPDIR`, else `/var/tmp`.
+            temporary: Where VMs that keep nothing have what they write meanwhile; else `TMPDIR`, else
+                `/var/tmp`.
             ssh_agent: The socket of an SSH agent; else `SSH_AUTH_SOCK`.
             ssh_keys: The folder of your SSH keys; else `.ssh` below `HOME`.
             downloads: How images are downloaded; else as `https_proxy`, `SSL_CERT_FILE` and such say.
