@@ -40,4 +40,18 @@
         CHECK(check_error == NULL);                                                         \
     } while (0)
 
+// Ends the program with the library's report, unless the call failed as it should.
+#define CHECK_FAILS(expected, call)                                                         \
+    do {                                                                                    \
+        transient_error *check_error = NULL;                                                \
+        transient_error **error = &check_error;                                             \
+        transient_status check_status = (call);                                             \
+        if (check_status != (expected)) {                                                   \
+            fprintf(stderr, "%s:%d: %u, not %s: %s\n", __FILE__, __LINE__, check_status,     \
+                    #expected, check_error == NULL ? "" : transient_error_report(check_error)); \
+            exit(1);                                                                        \
+        }                                                                                   \
+        transient_error_free(check_error);                                                  \
+    } while (0)
+
 #endif

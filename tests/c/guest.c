@@ -34,11 +34,11 @@ static void commands(const transient_vm *vm) {
     CHECK_OK(transient_vm_ssh(vm, "tr a-z A-Z", (const uint8_t *)"loud", 4, 60, on_event, &said, NULL, NULL, NULL,
                               error));
     CHECK_TEXT(said.out, "LOUD");
-    CHECK(transient_vm_ssh(vm, "sleep 1000", NULL, 0, 0.5, NULL, NULL, NULL, NULL, NULL, NULL) ==
-          TRANSIENT_STATUS_TIMEOUT);
+    CHECK_FAILS(TRANSIENT_STATUS_TIMEOUT,
+                transient_vm_ssh(vm, "sleep 1000", NULL, 0, 0.5, NULL, NULL, NULL, NULL, NULL, error));
     said = (struct said){.cancel = transient_cancel_token_new()};
-    CHECK(transient_vm_ssh(vm, "echo here; sleep 1000", NULL, 0, 0, on_event, &said, NULL, said.cancel, NULL, NULL) ==
-          TRANSIENT_STATUS_CANCELLED);
+    CHECK_FAILS(TRANSIENT_STATUS_CANCELLED, transient_vm_ssh(vm, "echo here; sleep 1000", NULL, 0, 0, on_event, &said,
+                                                             NULL, said.cancel, NULL, error));
     CHECK_TEXT(said.out, "here\n");
     transient_cancel_token_free(said.cancel);
 
@@ -98,8 +98,8 @@ static void by_name(const transient_store *store, const char *name) {
     CHECK_OK(transient_ssh_options_new(&ssh, error));
     CHECK_OK(transient_ssh_options_set_user(ssh, "nobody", error));
     CHECK_OK(transient_ssh_options_set_timeout(ssh, 30, error));
-    CHECK(transient_ssh(store, name, ssh, "true", NULL, 0, 0, false, NULL, NULL, NULL, NULL, NULL, NULL) ==
-          TRANSIENT_STATUS_SSH_FAILED);
+    CHECK_FAILS(TRANSIENT_STATUS_SSH_FAILED, transient_ssh(store, name, ssh, "true", NULL, 0, 0, false, NULL, NULL,
+                                                           NULL, NULL, NULL, error));
     transient_ssh_options_free(ssh);
 }
 
