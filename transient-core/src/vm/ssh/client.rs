@@ -1,5 +1,6 @@
 //! The library's own SSH client.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -144,12 +145,10 @@ impl Connection {
                     None => break,
                 },
                 () = &mut feeding, if !fed => fed = true,
-                error = &mut late => {
-                    let _ = writer.signal(Sig::TERM).await;
-                    return Err(error);
-                }
+                error = &mut late => return Err(error),
             }
         }
+        running.ended.set(true);
         status.ok_or_else(|| lost("the channel closed without an exit status"))
     }
 
@@ -168,7 +167,7 @@ impl Connection {
             }
             loop {
                 match reader.wait().await {
-                    Some(ChannelMsg::Success) => return Ok((reader, Started(Arc::new(writer)))),
+                    Some(ChannelMsg::Success) => return Ok((reader, Started::new(writer))),
                     Some(ChannelMsg::Failure) => return Err(refused()),
                     Some(_) => {}
                     None => break,
@@ -190,20 +189,35 @@ impl Connection {
     }
 }
 
-/// A command that has begun. When this is dropped, its channel is closed, at which the guest ends it.
-struct Started(Arc<ChannelWriteHalf<Msg>>);
+/// A command that has begun. When this is dropped, it is ended, and its channel closed.
+struct Started {
+    writer: Arc<ChannelWriteHalf<Msg>>,
+    /// Whether it has ended by itself.
+    ended: Cell<bool>,
+}
 
 impl Started {
+    fn new(writer: ChannelWriteHalf<Msg>) -> Self {
+        Self { writer: Arc::new(writer), ended: Cell::new(false) }
+    }
+
     fn writer(&self) -> &ChannelWriteHalf<Msg> {
-        &self.0
+        &self.writer
     }
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
-        let writer = Arc::clone(&self.0);
+        if self.ended.get() {
+            return;
+        }
+        let writer = Arc::clone(&self.writer);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { writer.close().await });
+            runtime.spawn(async move {
+                // Some servers wait for its end before they close anything.
+                let _ = writer.signal(Sig::TERM).await;
+                writer.close().await
+            });
         }
     }
 }
