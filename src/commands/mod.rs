@@ -1,4 +1,4 @@
-//! The subcommands, a file each.
+//! The subcommands: a file each, those of a VM's life in one.
 
 mod appliance_build;
 mod appliance_show;

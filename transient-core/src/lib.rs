@@ -1,4 +1,4 @@
-//! Builds, lists and removes virtual machine disk images.
+//! Builds, lists and removes virtual machine disk images, and runs virtual machines from them.
 //!
 //! An Imagefile is carried out in a small builder VM under QEMU, without root; what comes out is a standalone
 //! qcow2 image in a [`Store`]. All calls block; they may be made from any thread, also from within an async
@@ -16,6 +16,8 @@
 //! }
 //! # Ok::<(), transient_core::Error>(())
 //! ```
+//!
+//! What was built is started by [`run`]; the [`Vm`] ends with its handle, and with the process.
 //!
 //! The library prints nothing, installs no signal handler and reads the environment only in
 //! [`Locations::from_env`]; it logs through `tracing`.
