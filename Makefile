@@ -9,6 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # `dev` installs what the tests have built already.
 PROFILE ?= release
 BUILT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+INSTALLED_PACKAGES := $(if $(filter dev,$(PROFILE)),--workspace,--package transient --package transient-ffi)
 RELEASE := target/release/transient
 APPLIANCE := target/appliance
 KERNEL := target/kernel
@@ -40,7 +41,8 @@ lint: setup ## Check the format, and what clippy says
 test: lint $(KERNEL)/control ## Check everything and run all tests
 	$(CARGO) build --workspace --locked
 	target/debug/transient $(ASSEMBLE) $(APPLIANCE)
-	$(CARGO) test --workspace --locked -- --include-ignored
+	# Many tests wait for a VM: one more than there are processors keeps them busy.
+	RUST_TEST_THREADS=$$(($$(nproc) + 1)) $(CARGO) test --workspace --locked -- --include-ignored
 	$(MAKE) install PROFILE=dev PREFIX=$(CURDIR)/target/installed
 	scripts/test-install.sh $(CURDIR)/target/installed
 	$(MAKE) test-python test-wheel PROFILE=dev
@@ -89,7 +91,7 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\
 ABI := $(firstword $(subst ., ,$(VERSION)))
 
 install: setup $(KERNEL)/control ## Install below PREFIX (/usr/local), DESTDIR before it for packages
-	$(CARGO) build --profile $(PROFILE) --locked --package transient --package transient-ffi
+	$(CARGO) build --profile $(PROFILE) --locked $(INSTALLED_PACKAGES)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(LIB)/transient $(LIB)/pkgconfig \
 		$(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	install -m 755 $(BUILT)/transient $(DESTDIR)$(PREFIX)/bin/transient
