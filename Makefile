@@ -37,11 +37,11 @@ lint: setup ## Check the format, and what clippy says
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-# In the profile of the tests, to build nothing twice; the guest program is the same in all profiles.
+# In the profile of the tests, to build nothing twice; the guest program is the same in all profiles. Many tests wait for
+# a VM: one more than there are processors keeps these busy.
 test: lint $(KERNEL)/control ## Check everything and run all tests
 	$(CARGO) build --workspace --locked
 	target/debug/transient $(ASSEMBLE) $(APPLIANCE)
-	# Many tests wait for a VM: one more than there are processors keeps them busy.
 	RUST_TEST_THREADS=$$(($$(nproc) + 1)) $(CARGO) test --workspace --locked -- --include-ignored
 	$(MAKE) install PROFILE=dev PREFIX=$(CURDIR)/target/installed
 	scripts/test-install.sh $(CURDIR)/target/installed
