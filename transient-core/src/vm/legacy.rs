@@ -114,7 +114,11 @@ mod tests {
             .env(DATA, file.as_raw_fd().to_string())
             .spawn()
             .expect("runs");
-        let found = look(child.id()).map(|found| found.about);
+        // A process that has just begun may not show its environment yet.
+        let found = (0..500).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            look(child.id()).map(|found| found.about)
+        });
         let known = find(&[child.id()]).iter().any(|found| found.qemu == child.id());
         child.kill().expect("killed");
         child.wait().expect("reaped");
