@@ -2,25 +2,27 @@
 //!
 //! QEMU accepts every connection to the forwarded port at once, whatever the guest does. A guest that runs and has no
 //! server yet resets it; one that has no network yet lets it hang, until QEMU's network, which asks ever more seldom,
-//! asks again. So there are a few attempts at a time, and the first that is greeted wins.
+//! asks again. So a new attempt is made again and again beside the last ones, and the first that is greeted wins.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::{Error, ErrorKind};
 
 /// The pause between attempts, at first and at most.
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between them, it is this part of the time that has passed: a guest that starts slowly may greet slowly.
+const PART: u32 = 20;
 /// A guest that resets a connection is about to have a server.
 const PAUSE_AFTER_RESET: Duration = Duration::from_millis(50);
-const ATTEMPTS: usize = 3;
-/// An attempt is given up after this.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(15);
+/// How many attempts there are at a time; the oldest one gives way.
+const ATTEMPTS: usize = 6;
 
 enum Attempt {
     Greeted(TcpStream),
@@ -32,22 +34,30 @@ enum Attempt {
 
 /// Returns a connection on which the server has begun to speak. Never gives up by itself.
 pub(super) async fn greeted(port: u16) -> Result<TcpStream, Error> {
+    let begun = Instant::now();
     let mut attempts = JoinSet::new();
-    let mut pause = PAUSE;
+    let mut handles = VecDeque::new();
     loop {
-        if attempts.len() < ATTEMPTS {
-            attempts.spawn(attempt(port));
+        if handles.len() == ATTEMPTS {
+            handles.pop_front().inspect(AbortHandle::abort);
         }
-        tokio::select! {
-            Some(done) = attempts.join_next() => match done {
-                Ok(Attempt::Greeted(stream)) => return Ok(stream),
-                Ok(Attempt::Refused(error)) => {
-                    let message = format!("port {port} of this host refuses SSH to the guest");
-                    return Err(Error::new(ErrorKind::SshFailed, message).caused_by(error));
-                }
-                Ok(Attempt::Reset) | Err(_) => tokio::time::sleep(PAUSE_AFTER_RESET).await,
-            },
-            () = tokio::time::sleep(pause) => pause = (pause * 3 / 2).min(LONGEST_PAUSE),
+        handles.push_back(attempts.spawn(attempt(port)));
+        let pause = tokio::time::sleep((begun.elapsed() / PART).clamp(PAUSE, LONGEST_PAUSE));
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                Some(done) = attempts.join_next() => match done {
+                    Ok(Attempt::Greeted(stream)) => return Ok(stream),
+                    Ok(Attempt::Refused(error)) => {
+                        let message = format!("port {port} of this host refuses SSH to the guest");
+                        return Err(Error::new(ErrorKind::SshFailed, message).caused_by(error));
+                    }
+                    Ok(Attempt::Reset) => pause.as_mut().reset((Instant::now() + PAUSE_AFTER_RESET).into()),
+                    // It gave way.
+                    Err(_) => {}
+                },
+                () = &mut pause => break,
+            }
         }
     }
 }
@@ -58,8 +68,8 @@ async fn attempt(port: u16) -> Attempt {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Attempt::Refused(error),
         Err(_) => return Attempt::Reset,
     };
-    match tokio::time::timeout(LONGEST_ATTEMPT, stream.peek(&mut [0])).await {
-        Ok(Ok(1..)) => Attempt::Greeted(stream),
+    match stream.peek(&mut [0]).await {
+        Ok(1..) => Attempt::Greeted(stream),
         _ => Attempt::Reset,
     }
 }
