@@ -3,9 +3,7 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use transient_core::{
-    Accelerator, BuildOptions, CompressionType, ImageName, OnFailure, Store, VmOptions, build,
-};
+use transient_core::{Accelerator, BuildOptions, ImageName, OnFailure, Store, VmOptions, build};
 
 use super::terminal;
 use crate::cli::{self, ImageBuild, Progress, VmArgs};
@@ -15,11 +13,7 @@ pub(super) fn run(args: ImageBuild, appliances: Vec<PathBuf>) -> Result<(), Fail
     let mut options = BuildOptions::new(args.build_dir, ImageName::new(args.name)?);
     options.file = args.file;
     options.local = args.local;
-    options.compress = match args.compress {
-        cli::Compression::None => None,
-        cli::Compression::Zlib => Some(CompressionType::Zlib),
-        cli::Compression::Zstd => Some(CompressionType::Zstd),
-    };
+    options.compress = super::compression(args.compress);
     options.no_cache_from = if args.no_cache { Some(1) } else { args.no_cache_from.map(NonZero::get) };
     options.explain = args.explain;
     options.on_failure = match args.on_failure {

@@ -25,10 +25,11 @@ mod vms;
 
 use std::path::PathBuf;
 
-use transient_core::{CancelToken, Error, Event, ImageName, Locations, Store};
+use transient_core::{CancelToken, CompressionType, Error, Event, ImageName, Locations, Store};
 
 use crate::cli::{
-    ApplianceCommand, BackendArgs, CacheCommand, Cli, Command, Format, ImageCommand, Progress, VmStoreArgs,
+    ApplianceCommand, BackendArgs, CacheCommand, Cli, Command, Compression, Format, ImageCommand, Progress,
+    VmStoreArgs,
 };
 use crate::failure::{Failure, Status};
 use crate::{interrupt, logging, render};
@@ -154,6 +155,14 @@ fn locations(backend: BackendArgs, vmstore: Option<VmStoreArgs>) -> Result<Locat
 fn with_appliances(mut locations: Locations, appliances: Vec<PathBuf>) -> Locations {
     locations.appliances.splice(..0, appliances);
     locations
+}
+
+fn compression(chosen: Compression) -> Option<CompressionType> {
+    match chosen {
+        Compression::None => None,
+        Compression::Zlib => Some(CompressionType::Zlib),
+        Compression::Zstd => Some(CompressionType::Zstd),
+    }
 }
 
 fn names(names: Vec<String>) -> Result<Vec<ImageName>, Failure> {

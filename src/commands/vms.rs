@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use transient_core::{CompressionType, ImageName, SshCommand, SshInput, SshSession, VmConfig};
+use transient_core::{ImageName, SshCommand, SshInput, SshSession, VmConfig};
 
 use super::vm_config::{Settings, with_ssh};
 use super::{session, terminal};
-use crate::cli::{self, Commit, Create, Format, Progress, Rm, Run, Ssh, Start, Stop};
+use crate::cli::{Commit, Create, Format, Progress, Rm, Run, Ssh, Start, Stop};
 use crate::failure::{Failure, Status};
 use crate::output;
 
@@ -86,11 +86,7 @@ pub(super) fn ssh(args: Ssh) -> Result<Status, Failure> {
 pub(super) fn commit(args: Commit) -> Result<(), Failure> {
     let (vm, name) = (ImageName::new(args.vm)?, ImageName::new(args.name)?);
     let store = super::store(args.backend, Some(args.vmstore))?;
-    let compress = match args.compress {
-        cli::Compression::None => None,
-        cli::Compression::Zlib => Some(CompressionType::Zlib),
-        cli::Compression::Zstd => Some(CompressionType::Zstd),
-    };
+    let compress = super::compression(args.compress);
     super::watched(args.progress, |listener, cancel| {
         transient_core::commit(&store, &vm, &name, compress, listener, cancel)
     })?;
